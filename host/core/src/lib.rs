@@ -1,0 +1,25 @@
+//! The vocabulary that the host's parts share: tiers, plans, facts, decisions,
+//! outcomes and records, as plain serde types.
+//!
+//! This crate knows no I/O, no tensors and no WebAssembly. `aio-engine` and
+//! `aio-policy` never meet directly; both speak these types to `aio-serve`.
+//! Field names are the same here, in the WIT contract (`wit/`), in JSON and in
+//! prose.
+
+mod clamp;
+mod facts;
+mod failure;
+mod outcome;
+mod plan;
+mod record;
+mod tier;
+
+pub use clamp::{
+    Clamped, MAX_ANSWERS, MAX_LABEL_BYTES, MAX_PROBES, MAX_QUESTION_BYTES, MAX_REASON_BYTES,
+};
+pub use facts::{Acceptance, Load, ProbeResult, RequestFacts, RoundContext, RoundFacts};
+pub use failure::{Failure, FailureKind, Hook};
+pub use outcome::{FinishReason, Outcome};
+pub use plan::{Action, Draft, Drafter, Plan, Probe, RoundDecision, Verdict};
+pub use record::{Answerer, PolicyIdentity, ProbeRecord, RequestRecord, RoundRecord, Totals};
+pub use tier::{Gear, HostInfo, TierFacts, TierInfo};

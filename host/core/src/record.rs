@@ -1,0 +1,122 @@
+//! The record of one request: every decision can say why.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Action, Drafter, Failure, FinishReason, Plan, Probe, ProbeResult, RequestFacts};
+
+/// Which policy decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyIdentity {
+    /// The policy's name.
+    pub name: String,
+    /// Its own version.
+    pub version: String,
+    /// SHA-256 of the component, in hexadecimal.
+    pub digest: String,
+    /// Counts the generations loaded by this host, from 1.
+    pub generation: u64,
+}
+
+/// Which tier answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answerer {
+    /// Index among the tiers, small to large.
+    pub index: u32,
+    /// The tier's name.
+    pub name: String,
+}
+
+/// A probe that was run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProbeRecord {
+    /// What was asked.
+    pub probe: Probe,
+    /// What it found.
+    pub result: ProbeResult,
+}
+
+/// One round: draft, verify, commit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RoundRecord {
+    /// The tier that verified.
+    pub tier: u32,
+    /// Where this round's drafts came from (`none` when nothing was drafted).
+    pub drafter: Drafter,
+    /// Tokens drafted.
+    pub drafted: u32,
+    /// Drafted tokens that were accepted.
+    pub accepted: u32,
+    /// Tokens committed: those accepted and the one the target added, up to the
+    /// answer's end.
+    pub committed: u32,
+    /// Rows of the verify pass.
+    pub rows: u32,
+    /// Time spent drafting.
+    pub draft_milliseconds: f32,
+    /// Time spent verifying.
+    pub verify_milliseconds: f32,
+    /// What the policy changed before this round, if it was asked and did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<Action>,
+    /// Why, in the policy's words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
+/// Sums over a request.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Tokens drafted.
+    pub drafted: u32,
+    /// Drafted tokens that were accepted.
+    pub accepted: u32,
+    /// Tokens generated.
+    pub committed: u32,
+    /// Wall time from the request's start to its last token.
+    pub seconds: f64,
+    /// Part of it spent on the prompt.
+    pub prefill_seconds: f64,
+    /// Part of it spent generating: drafting and verifying.
+    pub decode_seconds: f64,
+    /// Part of it spent in the policy.
+    pub policy_seconds: f64,
+    /// Part of it spent on probes.
+    pub probe_seconds: f64,
+    /// Fuel that the policy used.
+    pub policy_fuel: u64,
+}
+
+/// Everything about one request: what was decided, by whom, on which facts,
+/// and what came of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RequestRecord {
+    /// The request's number.
+    pub request: u64,
+    /// The answer.
+    pub text: String,
+    /// The answer's tokens, without the end-of-answer token.
+    pub token_ids: Vec<u32>,
+    /// Length of the prompt by the answering tier's tokenizer.
+    pub prompt_tokens: u32,
+    /// Why the answer ended.
+    pub finish_reason: FinishReason,
+    /// The tier that answered (the last one, if the request moved).
+    pub tier: Answerer,
+    /// The policy that decided.
+    pub policy: PolicyIdentity,
+    /// The facts that the plan was made from.
+    pub facts: RequestFacts,
+    /// Probes run on the policy's behalf.
+    pub probes: Vec<ProbeRecord>,
+    /// The plan as used, after clamping.
+    pub plan: Plan,
+    /// Why speculation is off, when it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speculation_off: Option<String>,
+    /// Round by round.
+    pub rounds: Vec<RoundRecord>,
+    /// Sums.
+    pub totals: Totals,
+    /// What the policy did wrong, if anything.
+    pub failures: Vec<Failure>,
+}

@@ -1,0 +1,170 @@
+//! The reference device: every operation of the graph as candle tensors, one
+//! after the other, easy to check and independent of our own kernels.
+//!
+//! Weights stay in their GGUF block formats (candle repacks some of them on
+//! first use and keeps both). Activations and KV caches are f32. Rows attend
+//! one by one, each to exactly its own positions, and products run in a row
+//! count at which candle's kernels give a row the same bits whatever stands
+//! beside it (see `weights`): that is how law 1 holds on this device.
+
+mod kv;
+mod run;
+mod weights;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{Device, DeviceError, KvId, Logits, Memory, ResidentModel, Row};
+use crate::gguf::GgufFile;
+use crate::graph::{self, Graph};
+use crate::model::ModelDescription;
+use kv::KvCache;
+use weights::Weights;
+
+/// Widths of a pass. candle needs no static shapes, so a pass is never padded
+/// to its gear; the list only bounds passes and groups measured costs.
+const GEARS: &[usize] = &[1, 2, 3, 4, 6, 8, 12, 16, 32, 64, 128, 256, 512];
+
+/// candle-core on the CPU.
+pub struct CandleDevice;
+
+impl Device for CandleDevice {
+    fn name(&self) -> &str {
+        "candle"
+    }
+
+    fn load(
+        &self,
+        gguf: Arc<GgufFile>,
+        model: &ModelDescription,
+    ) -> Result<Box<dyn ResidentModel>, DeviceError> {
+        let weights = Weights::load(gguf, &graph::build(model, 1))?;
+        Ok(Box::new(CandleModel {
+            description: model.clone(),
+            weights,
+            graphs: BTreeMap::new(),
+            caches: BTreeMap::new(),
+            next_kv: 0,
+        }))
+    }
+}
+
+struct CandleModel {
+    description: ModelDescription,
+    weights: Weights,
+    graphs: BTreeMap<usize, Graph>,
+    caches: BTreeMap<KvId, KvCache>,
+    next_kv: u64,
+}
+
+impl ResidentModel for CandleModel {
+    fn gears(&self) -> &[usize] {
+        GEARS
+    }
+
+    fn is_compiled(&self, gear: usize) -> bool {
+        self.graphs.contains_key(&gear)
+    }
+
+    fn compile(&mut self, graph: Graph) -> Result<f64, DeviceError> {
+        let start = std::time::Instant::now();
+        for weight in graph.weights() {
+            self.weights.check(weight)?;
+        }
+        self.graphs.insert(graph.gear, graph);
+        Ok(start.elapsed().as_secs_f64())
+    }
+
+    fn run(&mut self, gear: usize, rows: &[Row], logits: &mut Logits) -> Result<f64, DeviceError> {
+        let start = std::time::Instant::now();
+        let spans = self.check_rows(gear, rows)?;
+        let before: Vec<_> = spans.iter().map(|s| (s.kv, self.kv_length(s.kv))).collect();
+        let ran = self.run_graph(gear, rows, &spans, logits);
+        if ran.is_err() {
+            for (kv, length) in before {
+                self.kv_truncate(kv, length);
+            }
+        }
+        ran.map(|()| start.elapsed().as_secs_f64())
+    }
+
+    fn kv_open(&mut self) -> KvId {
+        let kv = KvId(self.next_kv);
+        self.next_kv += 1;
+        self.caches.insert(kv, KvCache::new(&self.description));
+        kv
+    }
+
+    fn kv_length(&self, kv: KvId) -> usize {
+        self.caches.get(&kv).map_or(0, KvCache::length)
+    }
+
+    fn kv_truncate(&mut self, kv: KvId, length: usize) {
+        if let Some(cache) = self.caches.get_mut(&kv) {
+            cache.truncate(length);
+        }
+    }
+
+    fn kv_close(&mut self, kv: KvId) {
+        self.caches.remove(&kv);
+    }
+
+    fn memory(&self) -> Memory {
+        Memory { weights: self.weights.bytes(), kv: self.caches.values().map(KvCache::bytes).sum() }
+    }
+}
+
+/// Rows of one sequence within a pass.
+struct Span {
+    kv: KvId,
+    /// Index of the first row.
+    first: usize,
+    rows: usize,
+    /// Position of the first row.
+    position: usize,
+}
+
+impl CandleModel {
+    /// Checks the form that `run` asks for and finds each sequence's rows.
+    fn check_rows(&self, gear: usize, rows: &[Row]) -> Result<Vec<Span>, DeviceError> {
+        let bad = |what: String| Err(DeviceError::BadPass(what));
+        if rows.is_empty() || rows.len() > gear {
+            return bad(format!("{} rows do not fit gear {gear}", rows.len()));
+        }
+        let mut spans: Vec<Span> = Vec::new();
+        for (i, row) in rows.iter().enumerate() {
+            if row.token as usize >= self.description.vocabulary {
+                return bad(format!("token {} is beyond the vocabulary", row.token));
+            }
+            let position = row.position as usize;
+            if position >= self.description.context {
+                return bad(format!("position {position} is beyond the model's context"));
+            }
+            match spans.last_mut() {
+                Some(span) if span.kv == row.kv => {
+                    if position != span.position + span.rows {
+                        return bad(format!("row {i} does not follow the row before it"));
+                    }
+                    span.rows += 1;
+                }
+                _ => {
+                    let repeated = spans.iter().any(|span| span.kv == row.kv);
+                    let known = self.caches.contains_key(&row.kv);
+                    if repeated || !known || position != self.kv_length(row.kv) {
+                        return bad(format!("row {i} does not continue its sequence"));
+                    }
+                    spans.push(Span { kv: row.kv, first: i, rows: 1, position });
+                }
+            }
+        }
+        Ok(spans)
+    }
+}
+
+fn failed(doing: &str) -> impl Fn(candle_core::Error) -> DeviceError + '_ {
+    move |error| DeviceError::Failed {
+        device: "candle".into(),
+        doing: doing.into(),
+        reason: error.to_string().lines().next().unwrap_or_default().to_owned(),
+    }
+}

@@ -1,0 +1,173 @@
+//! Devices: what loads weights, compiles graphs, owns KV caches and runs passes.
+//!
+//! Everything above these traits is one code path for all devices. A device
+//! must not know tokenizers, sampling, drafting or requests.
+//!
+//! The contract that law 1 rests on: a row's logits depend on its token, its
+//! position and its sequence's earlier tokens, and on nothing else; not on the
+//! number of rows in the pass, their order among sequences, or the gear.
+
+pub mod candle;
+
+use std::sync::Arc;
+
+use crate::gguf::{GgufError, GgufFile};
+use crate::graph::Graph;
+use crate::model::ModelDescription;
+
+/// Why a device could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// A weight is missing or shaped otherwise than the model says.
+    #[error(transparent)]
+    Weights(#[from] GgufError),
+    /// The device's library failed.
+    #[error("the {device} device failed while it {doing}: {reason}")]
+    Failed {
+        /// The device's name.
+        device: String,
+        /// What it was at, for example "ran attention".
+        doing: String,
+        /// What its library said.
+        reason: String,
+    },
+    /// A pass was put together wrongly by the caller.
+    #[error("a pass cannot be run: {0}")]
+    BadPass(String),
+}
+
+/// Names a sequence's KV cache on one resident model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KvId(pub u64);
+
+/// One row of a pass: a token at a position of a sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// Token id, below the vocabulary's size.
+    pub token: u32,
+    /// Position in the sequence, from 0.
+    pub position: u32,
+    /// The sequence's cache.
+    pub kv: KvId,
+    /// Whether this row's logits are wanted.
+    pub logits: bool,
+}
+
+/// Logits of the rows that asked for them, in the order of the rows. Reused
+/// from pass to pass so that a round does not allocate.
+#[derive(Debug, Default)]
+pub struct Logits {
+    vocabulary: usize,
+    values: Vec<f32>,
+}
+
+impl Logits {
+    /// Rows held.
+    pub fn len(&self) -> usize {
+        self.values.len().checked_div(self.vocabulary).unwrap_or(0)
+    }
+
+    /// Whether no row is held.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// Logits of the i-th row that asked for them: one for each token id.
+    ///
+    /// # Panics
+    /// When fewer rows are held.
+    pub fn row(&self, i: usize) -> &[f32] {
+        &self.values[i * self.vocabulary..][..self.vocabulary]
+    }
+
+    /// Empties the buffer for a model with `vocabulary` tokens.
+    pub fn reset(&mut self, vocabulary: usize) {
+        self.vocabulary = vocabulary;
+        self.values.clear();
+    }
+
+    /// Appends whole rows.
+    pub fn extend(&mut self, values: &[f32]) {
+        debug_assert!(self.vocabulary > 0 && values.len().is_multiple_of(self.vocabulary));
+        self.values.extend_from_slice(values);
+    }
+}
+
+/// Bytes that a resident model holds, by kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Memory {
+    /// Weights, in whatever form the device keeps them.
+    pub weights: u64,
+    /// KV caches of all sequences.
+    pub kv: u64,
+}
+
+/// A kind of hardware that models can be made resident on.
+pub trait Device: Send + Sync {
+    /// Short name, as in `--device`.
+    fn name(&self) -> &str;
+
+    /// Makes a model's weights resident.
+    ///
+    /// # Errors
+    /// When weights are missing or of a format the device does not take.
+    fn load(
+        &self,
+        gguf: Arc<GgufFile>,
+        model: &ModelDescription,
+    ) -> Result<Box<dyn ResidentModel>, DeviceError>;
+}
+
+/// A model on a device: compiled graphs, KV caches, passes.
+///
+/// Times are seconds by the device's own clock: wall time, except on simulated
+/// devices, where it is the simulated hardware's.
+pub trait ResidentModel: Send {
+    /// Widths that passes may have, narrow to wide.
+    fn gears(&self) -> &[usize];
+
+    /// Whether `gear`'s graph is compiled.
+    fn is_compiled(&self, gear: usize) -> bool;
+
+    /// Compiles a graph for its gear; returns the seconds it took.
+    ///
+    /// # Errors
+    /// When the graph has an operation that the device cannot run.
+    fn compile(&mut self, graph: Graph) -> Result<f64, DeviceError>;
+
+    /// Runs one pass in a compiled gear that holds all rows. Rows of one
+    /// sequence stand together, in order, and continue its cache. Appends the
+    /// logits asked for to `logits`; returns the seconds the pass took.
+    ///
+    /// # Errors
+    /// When the rows are not of that form or the device fails; the caches are
+    /// then as they were before.
+    fn run(&mut self, gear: usize, rows: &[Row], logits: &mut Logits) -> Result<f64, DeviceError>;
+
+    /// Opens an empty cache.
+    fn kv_open(&mut self) -> KvId;
+
+    /// Tokens in a cache; 0 for one that is not open.
+    fn kv_length(&self, kv: KvId) -> usize;
+
+    /// Forgets all tokens from `length` on, exactly: what is computed next is
+    /// as if they had never been there.
+    fn kv_truncate(&mut self, kv: KvId, length: usize);
+
+    /// Closes a cache and frees its memory.
+    fn kv_close(&mut self, kv: KvId);
+
+    /// Memory held now.
+    fn memory(&self) -> Memory;
+}
+
+/// The device of that name.
+///
+/// # Errors
+/// One sentence that names the devices there are.
+pub fn by_name(name: &str) -> Result<Box<dyn Device>, String> {
+    match name {
+        "candle" => Ok(Box::new(candle::CandleDevice)),
+        _ => Err(format!("there is no device '{name}'; this build has: candle")),
+    }
+}

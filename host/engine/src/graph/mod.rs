@@ -1,0 +1,159 @@
+//! A tier's forward pass as data: a flat list of operations over named values,
+//! for one gear (the most rows of tokens that one pass holds).
+//!
+//! A device takes a [`Graph`] and makes of it whatever it runs: the `candle`
+//! device walks the list, others fuse neighbouring operations, place every
+//! value in an arena, or lower the list to a vendor's graph. This module must
+//! not know any device, tensor library or file.
+
+mod build;
+
+pub use build::build;
+
+/// Index of a value in [`Graph::values`].
+pub type ValueId = usize;
+
+/// An intermediate result: `rows x columns` of f32, where rows is the pass's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Value {
+    /// What it is, for people.
+    pub name: String,
+    /// Components a row.
+    pub columns: usize,
+}
+
+/// A weight that an operation reads, by its name in the file.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Weight {
+    /// Tensor name in the GGUF file.
+    pub name: String,
+    /// Output components; 1 for a vector.
+    pub rows: usize,
+    /// Input components.
+    pub columns: usize,
+}
+
+/// One step of a forward pass. `rows` means the rows of the pass.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Op {
+    /// `out[r] = table[token of row r]`.
+    Embed {
+        /// Embedding table, vocabulary x width.
+        table: Weight,
+        /// Result.
+        out: ValueId,
+    },
+    /// `out[r] = x[r] / sqrt(mean(x[r]^2) + epsilon) * weight`.
+    RmsNorm {
+        /// Input.
+        x: ValueId,
+        /// Scale of each component.
+        weight: Weight,
+        /// Added before the root.
+        epsilon: f32,
+        /// Result.
+        out: ValueId,
+    },
+    /// `out[r] = weight * x[r] + bias`.
+    Linear {
+        /// Input.
+        x: ValueId,
+        /// Output x input components.
+        weight: Weight,
+        /// Added to each row.
+        bias: Option<Weight>,
+        /// Result.
+        out: ValueId,
+    },
+    /// Rotates each head of `x` by its row's position, in place.
+    Rope {
+        /// Queries or keys.
+        x: ValueId,
+        /// Heads in `x`.
+        heads: usize,
+    },
+    /// Puts keys and values of each row into its sequence's KV cache.
+    StoreKv {
+        /// Transformer block.
+        layer: usize,
+        /// Keys.
+        k: ValueId,
+        /// Values.
+        v: ValueId,
+    },
+    /// Each row attends to its sequence's cache, up to its own position.
+    Attention {
+        /// Transformer block.
+        layer: usize,
+        /// Queries.
+        q: ValueId,
+        /// Result.
+        out: ValueId,
+    },
+    /// `x += y`.
+    Add {
+        /// Changed in place.
+        x: ValueId,
+        /// Added.
+        y: ValueId,
+    },
+    /// `out = silu(gate) * up`.
+    SwiGlu {
+        /// Gate.
+        gate: ValueId,
+        /// Factor.
+        up: ValueId,
+        /// Result.
+        out: ValueId,
+    },
+    /// Keeps the rows whose logits were asked for, in order. Later operations
+    /// see only these.
+    SelectRows {
+        /// Input, of all rows.
+        x: ValueId,
+        /// Result, of fewer.
+        out: ValueId,
+    },
+}
+
+/// A forward pass for one gear.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Graph {
+    /// Most rows a pass of this graph holds.
+    pub gear: usize,
+    /// Intermediate results.
+    pub values: Vec<Value>,
+    /// Steps in order.
+    pub ops: Vec<Op>,
+    /// The value that holds the logits when all is done.
+    pub logits: ValueId,
+}
+
+impl Graph {
+    /// The weights that a pass reads, each once, in order of use.
+    pub fn weights(&self) -> Vec<&Weight> {
+        let mut seen = std::collections::HashSet::new();
+        let mut weights = Vec::new();
+        for op in &self.ops {
+            for weight in op.weights() {
+                if seen.insert(&weight.name) {
+                    weights.push(weight);
+                }
+            }
+        }
+        weights
+    }
+}
+
+impl Op {
+    /// The weights this operation reads.
+    pub fn weights(&self) -> impl Iterator<Item = &Weight> {
+        let (first, second) = match self {
+            Self::Embed { table, .. } => (Some(table), None),
+            Self::RmsNorm { weight, .. } => (Some(weight), None),
+            Self::Linear { weight, bias, .. } => (Some(weight), bias.as_ref()),
+            _ => (None, None),
+        };
+        first.into_iter().chain(second)
+    }
+}

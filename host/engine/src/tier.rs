@@ -1,0 +1,271 @@
+//! A tier: one model resident on a device, with its tokenizer and chat
+//! template, its gears compiled as they are needed and their cost measured.
+//!
+//! It runs passes and keeps KV caches in step with token sequences. It must not
+//! know requests, drafts or policies.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use aio_core::{Gear, TierFacts};
+
+use crate::chat::{ChatError, ChatTemplate};
+use crate::device::{Device, DeviceError, KvId, Logits, Memory, ResidentModel, Row};
+use crate::gguf::GgufFile;
+use crate::graph;
+use crate::model::{ModelDescription, ModelError};
+use crate::tokenizer::{Tokenizer, TokenizerError};
+
+/// Weight of a new measurement in a gear's moving average.
+const COST_WEIGHT: f32 = 0.2;
+
+/// Why a model could not be opened as a tier.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The file or its model.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// Its tokenizer.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// Its chat template.
+    #[error(transparent)]
+    Chat(#[from] ChatError),
+    /// The device.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+}
+
+/// What one or more passes did.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Pass {
+    /// Rows run.
+    pub rows: usize,
+    /// Seconds by the device's clock.
+    pub seconds: f64,
+}
+
+/// A sequence of tokens with a KV cache on one tier. The cache holds keys and
+/// values for exactly these tokens.
+#[derive(Debug)]
+pub struct TokenSequence {
+    kv: KvId,
+    cached: Vec<u32>,
+}
+
+impl TokenSequence {
+    /// Tokens whose keys and values are held.
+    pub fn cached(&self) -> usize {
+        self.cached.len()
+    }
+}
+
+/// One model, ready to answer or draft.
+pub struct Tier {
+    name: String,
+    description: ModelDescription,
+    context: usize,
+    parameters: u64,
+    weight_bytes: u64,
+    tokenizer: Arc<Tokenizer>,
+    template: Option<ChatTemplate>,
+    model: Box<dyn ResidentModel>,
+    facts: TierFacts,
+    /// Whether a pass has run: the first one touches cold memory, and its time
+    /// would mislead whoever plans by it.
+    warm: bool,
+}
+
+impl Tier {
+    /// Opens a GGUF file and makes it resident on `device`. `context` bounds the
+    /// model's own context further, if given.
+    ///
+    /// # Errors
+    /// When the file is damaged, or its architecture, tokenizer or formats are
+    /// not supported.
+    pub fn open(
+        name: &str,
+        path: &Path,
+        device: &dyn Device,
+        context: Option<usize>,
+    ) -> Result<Self, OpenError> {
+        let gguf = Arc::new(GgufFile::open(path).map_err(ModelError::from)?);
+        let description = ModelDescription::from_gguf(&gguf)?;
+        let tokenizer = Arc::new(Tokenizer::from_gguf(gguf.metadata())?);
+        let template = ChatTemplate::from_gguf(gguf.metadata(), &tokenizer)?;
+        let (parameters, weight_bytes) = weights_read(&gguf, &description)?;
+        let model = device.load(Arc::clone(&gguf), &description)?;
+        let gear = |&rows: &usize| Gear {
+            rows: rows as u32,
+            compiled: model.is_compiled(rows),
+            milliseconds: None,
+            compile_milliseconds: None,
+        };
+        let facts = TierFacts { gears: model.gears().iter().map(gear).collect() };
+        Ok(Self {
+            name: name.to_owned(),
+            context: context.unwrap_or(usize::MAX).min(description.context),
+            description,
+            parameters,
+            weight_bytes,
+            tokenizer,
+            template,
+            model,
+            facts,
+            warm: false,
+        })
+    }
+
+    /// The tier's name: the catalogue's, or the file's.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The model's shape.
+    pub fn description(&self) -> &ModelDescription {
+        &self.description
+    }
+
+    /// Longest sequence, in tokens.
+    pub fn context(&self) -> usize {
+        self.context
+    }
+
+    /// Number of weights.
+    pub fn parameters(&self) -> u64 {
+        self.parameters
+    }
+
+    /// Bytes of weights that one pass reads, as they stand in the file.
+    pub fn weight_bytes(&self) -> u64 {
+        self.weight_bytes
+    }
+
+    /// Bytes of KV cache that one token takes on the reference device.
+    pub fn kv_bytes_per_token(&self) -> u32 {
+        let floats = 2 * self.description.layers * self.description.kv_width();
+        u32::try_from(floats * size_of::<f32>()).unwrap_or(u32::MAX)
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Arc<Tokenizer> {
+        &self.tokenizer
+    }
+
+    /// The chat template, if the model has one.
+    pub fn template(&self) -> Option<&ChatTemplate> {
+        self.template.as_ref()
+    }
+
+    /// Gears and what they cost, as measured so far.
+    pub fn facts(&self) -> &TierFacts {
+        &self.facts
+    }
+
+    /// Memory the model holds now.
+    pub fn memory(&self) -> Memory {
+        self.model.memory()
+    }
+
+    /// Opens an empty sequence.
+    pub fn open_sequence(&mut self) -> TokenSequence {
+        TokenSequence { kv: self.model.kv_open(), cached: Vec::new() }
+    }
+
+    /// Closes a sequence and frees its cache.
+    pub fn close_sequence(&mut self, sequence: TokenSequence) {
+        self.model.kv_close(sequence.kv);
+    }
+
+    /// Brings the sequence's cache to hold exactly `tokens` and leaves the
+    /// logits of the last `wanted` of them in `logits`. What the cache holds
+    /// beyond the common prefix is rolled back; what it lacks runs in as few
+    /// passes as the widest gear allows.
+    ///
+    /// # Errors
+    /// When the device fails; the cache then holds a prefix of `tokens`.
+    ///
+    /// # Panics
+    /// When more logits are wanted than there are tokens.
+    pub fn extend(
+        &mut self,
+        sequence: &mut TokenSequence,
+        tokens: &[u32],
+        wanted: usize,
+        logits: &mut Logits,
+    ) -> Result<Pass, DeviceError> {
+        assert!(wanted <= tokens.len(), "logits of more tokens than there are");
+        logits.reset(self.description.vocabulary);
+        let common = sequence.cached.iter().zip(tokens).take_while(|(a, b)| a == b).count();
+        // Tokens whose logits are wanted must run even if they are held.
+        self.roll_back(sequence, common.min(tokens.len() - wanted));
+        let mut total = Pass::default();
+        let widest = self.model.gears().last().copied().unwrap_or(1);
+        while sequence.cached.len() < tokens.len() {
+            let start = sequence.cached.len();
+            let end = tokens.len().min(start + widest);
+            let row = |i: usize| Row {
+                token: tokens[i],
+                position: i as u32,
+                kv: sequence.kv,
+                logits: i >= tokens.len() - wanted,
+            };
+            let rows: Vec<Row> = (start..end).map(row).collect();
+            let pass = self.run(&rows, logits)?;
+            sequence.cached.extend_from_slice(&tokens[start..end]);
+            total.rows += pass.rows;
+            total.seconds += pass.seconds;
+        }
+        Ok(total)
+    }
+
+    /// Forgets the sequence's tokens from `length` on.
+    pub fn roll_back(&mut self, sequence: &mut TokenSequence, length: usize) {
+        if length < sequence.cached.len() {
+            sequence.cached.truncate(length);
+            self.model.kv_truncate(sequence.kv, length);
+        }
+    }
+
+    /// One pass in the smallest gear that holds it, compiling that first if
+    /// need be, and measuring what it cost.
+    fn run(&mut self, rows: &[Row], logits: &mut Logits) -> Result<Pass, DeviceError> {
+        let fits = |&(_, gear): &(usize, &Gear)| gear.rows as usize >= rows.len();
+        let Some((index, gear)) = self.facts.gears.iter().enumerate().find(fits) else {
+            return Err(DeviceError::BadPass(format!("{} rows fit no gear", rows.len())));
+        };
+        let width = gear.rows as usize;
+        let mut seconds = 0.0;
+        if !self.model.is_compiled(width) {
+            seconds += self.model.compile(graph::build(&self.description, width))?;
+            let gear = &mut self.facts.gears[index];
+            gear.compiled = true;
+            gear.compile_milliseconds = Some((seconds * 1e3) as f32);
+        }
+        let cost = self.model.run(width, rows, logits)?;
+        let milliseconds = (cost * 1e3) as f32;
+        let average = &mut self.facts.gears[index].milliseconds;
+        if self.warm {
+            *average = Some(average.map_or(milliseconds, |a| a + COST_WEIGHT * (milliseconds - a)));
+        }
+        self.warm = true;
+        Ok(Pass { rows: rows.len(), seconds: seconds + cost })
+    }
+}
+
+/// Number of weights, and the bytes of them that one pass reads (of an
+/// embedding table that is not the output as well, a pass reads single rows).
+fn weights_read(gguf: &GgufFile, model: &ModelDescription) -> Result<(u64, u64), ModelError> {
+    let mut parameters = 0;
+    for name in gguf.tensor_names() {
+        let view = gguf.tensor(name)?;
+        parameters += (view.rows * view.columns) as u64;
+    }
+    let graph = graph::build(model, 1);
+    let products = graph.ops.iter().filter(|op| !matches!(op, graph::Op::Embed { .. }));
+    let mut bytes = 0;
+    for weight in products.flat_map(graph::Op::weights) {
+        bytes += gguf.tensor(&weight.name)?.bytes.len() as u64;
+    }
+    Ok((parameters, bytes))
+}

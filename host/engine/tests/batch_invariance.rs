@@ -1,0 +1,127 @@
+//! Law 1 at its root: a row's logits are the same bits whatever rows stand
+//! beside it, however the prompt is cut into passes, and after a roll-back.
+
+mod common;
+
+use aio_engine::device::{Device, KvId, Logits, ResidentModel, Row, by_name};
+use aio_engine::gguf::GgufFile;
+use aio_engine::graph;
+use aio_engine::model::ModelDescription;
+use std::sync::Arc;
+
+const MODELS: [&str; 3] = ["smollm2-135m", "qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b"];
+
+struct Loaded {
+    model: Box<dyn ResidentModel>,
+    vocabulary: usize,
+}
+
+impl Loaded {
+    fn open(name: &str, device: &dyn Device) -> Option<Self> {
+        let gguf = Arc::new(GgufFile::open(&common::model_path(name)?).unwrap());
+        let description = ModelDescription::from_gguf(&gguf).unwrap();
+        let mut model = device.load(gguf, &description).unwrap();
+        for gear in model.gears().to_vec() {
+            model.compile(graph::build(&description, gear)).unwrap();
+        }
+        Some(Self { model, vocabulary: description.vocabulary })
+    }
+
+    /// Runs `rows` in the smallest gear that holds them; the logits' bits.
+    fn run(&mut self, rows: &[Row]) -> Vec<Vec<u32>> {
+        let gear = *self.model.gears().iter().find(|&&g| g >= rows.len()).unwrap();
+        let mut logits = Logits::default();
+        logits.reset(self.vocabulary);
+        self.model.run(gear, rows, &mut logits).unwrap();
+        (0..logits.len()).map(|i| logits.row(i).iter().map(|l| l.to_bits()).collect()).collect()
+    }
+
+    /// Runs `tokens` on `kv` in passes of `width`; all rows' logits.
+    fn run_in_passes(&mut self, kv: KvId, tokens: &[u32], width: usize) -> Vec<Vec<u32>> {
+        let start = self.model.kv_length(kv);
+        let rows: Vec<Row> = (start..)
+            .zip(tokens)
+            .map(|(p, &token)| Row { token, position: p as u32, kv, logits: true })
+            .collect();
+        rows.chunks(width).flat_map(|rows| self.run(rows)).collect()
+    }
+}
+
+/// Tokens spread over the vocabulary.
+fn tokens(n: usize, vocabulary: usize) -> Vec<u32> {
+    (0..n).map(|i| ((i * 7919 + 13) * 104_729 % vocabulary) as u32).collect()
+}
+
+#[test]
+fn logits_do_not_depend_on_the_passes_or_the_neighbours() {
+    for name in MODELS {
+        let device = by_name("candle").unwrap();
+        let Some(mut loaded) = Loaded::open(name, &*device) else { continue };
+        let tokens = tokens(21, loaded.vocabulary);
+        let alone = loaded.model.kv_open();
+        let expected = loaded.run_in_passes(alone, &tokens, 1);
+        for width in [2, 3, 5, 8, 16, 21] {
+            let kv = loaded.model.kv_open();
+            let got = loaded.run_in_passes(kv, &tokens, width);
+            assert!(got == expected, "{name}: passes of {width} rows change logits");
+            loaded.model.kv_close(kv);
+        }
+        neighbours(name, &mut loaded, &tokens, &expected);
+        roll_back(name, &mut loaded, &tokens, &expected);
+    }
+}
+
+/// Two sequences in one pass, either first.
+fn neighbours(name: &str, loaded: &mut Loaded, tokens: &[u32], expected: &[Vec<u32>]) {
+    for ours_first in [true, false] {
+        let (ours, other) = (loaded.model.kv_open(), loaded.model.kv_open());
+        loaded.run_in_passes(ours, &tokens[..10], 10);
+        loaded.run_in_passes(other, &tokens[5..9], 4);
+        let row = |kv, p: usize, i: usize| Row { token: tokens[i], position: p as u32, kv, logits: true };
+        let mut rows: Vec<Row> = (10..13).map(|p| row(ours, p, p)).collect();
+        let others = (4..6).map(|p| row(other, p, p + 11));
+        if ours_first {
+            rows.extend(others);
+        } else {
+            rows = others.chain(rows).collect();
+        }
+        let got = loaded.run(&rows);
+        let got = if ours_first { &got[..3] } else { &got[2..] };
+        assert!(got == &expected[10..13], "{name}: neighbours change logits");
+        loaded.model.kv_close(ours);
+        loaded.model.kv_close(other);
+    }
+}
+
+/// Rejected drafts leave no trace.
+fn roll_back(name: &str, loaded: &mut Loaded, tokens: &[u32], expected: &[Vec<u32>]) {
+    let kv = loaded.model.kv_open();
+    loaded.run_in_passes(kv, &tokens[..10], 10);
+    loaded.run_in_passes(kv, &[3, 1, 4, 1, 5], 5);
+    loaded.model.kv_truncate(kv, 10);
+    let got = loaded.run_in_passes(kv, &tokens[10..], 11);
+    assert!(got == expected[10..], "{name}: a rolled-back draft changes logits");
+    loaded.model.kv_close(kv);
+    assert_eq!(loaded.model.kv_length(kv), 0);
+}
+
+#[test]
+fn passes_that_are_put_together_wrongly_are_refused() {
+    let device = by_name("candle").unwrap();
+    let Some(mut loaded) = Loaded::open("smollm2-135m", &*device) else { return };
+    let kv = loaded.model.kv_open();
+    let row = |token, position, kv| Row { token, position, kv, logits: false };
+    let beyond = loaded.vocabulary as u32;
+    let cases: [(&str, Vec<Row>); 5] = [
+        ("nothing", vec![]),
+        ("a gap", vec![row(1, 0, kv), row(1, 2, kv)]),
+        ("not at the cache's end", vec![row(1, 3, kv)]),
+        ("a token beyond the vocabulary", vec![row(beyond, 0, kv)]),
+        ("a cache that is not open", vec![row(1, 0, KvId(99))]),
+    ];
+    for (what, rows) in cases {
+        let result = loaded.model.run(4, &rows, &mut Logits::default());
+        assert!(result.is_err(), "{what} was accepted");
+        assert_eq!(loaded.model.kv_length(kv), 0, "{what} left a trace");
+    }
+}

@@ -1,0 +1,14 @@
+//! Finding real models for tests: in the cache, or not at all.
+
+use std::path::PathBuf;
+
+/// The catalogue model's file, if it is in the cache; else says on stderr that
+/// the test is skipped for lack of it.
+pub fn model_path(name: &str) -> Option<PathBuf> {
+    let model = aio_models::Catalogue::embedded().model(name).ok()?;
+    let found = aio_models::Cache::from_env().ok()?.path_if_present(model);
+    if found.is_none() {
+        eprintln!("skipped: {name} is not in the cache (`aio models pull {name}` fetches it)");
+    }
+    found
+}

@@ -1,0 +1,57 @@
+//! Measured acceptance: what the host knows of its drafters, for policies.
+
+use aio_core::{Acceptance, Drafter};
+
+/// Weight of a new round in the moving averages: about the last 20 rounds count.
+const WEIGHT: f32 = 0.05;
+
+/// Acceptance by tier and drafter, over all requests.
+#[derive(Debug, Default)]
+pub(crate) struct AcceptanceTable(Vec<Acceptance>);
+
+impl AcceptanceTable {
+    /// Notes a round in which `drafted` tokens were drafted and the first
+    /// `accepted` of them accepted.
+    pub(crate) fn note(&mut self, tier: u32, drafter: Drafter, drafted: u32, accepted: u32) {
+        if drafted == 0 {
+            return;
+        }
+        let known = self.0.iter().position(|a| a.tier == tier && a.drafter == drafter);
+        let index = known.unwrap_or_else(|| {
+            self.0.push(Acceptance { tier, drafter, by_position: Vec::new(), rounds: 0 });
+            self.0.len() - 1
+        });
+        let entry = &mut self.0[index];
+        entry.rounds += 1;
+        // Positions after the first rejected one were not put to the test.
+        for position in 0..drafted.min(accepted + 1) {
+            let hit = if position < accepted { 1.0 } else { 0.0 };
+            match entry.by_position.get_mut(position as usize) {
+                Some(share) => *share += WEIGHT * (hit - *share),
+                None => entry.by_position.push(hit),
+            }
+        }
+    }
+
+    /// The table as facts.
+    pub(crate) fn facts(&self) -> &[Acceptance] {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_positions_that_were_tested_count() {
+        let mut table = AcceptanceTable::default();
+        table.note(1, Drafter::Lookup, 4, 2);
+        assert_eq!(table.facts()[0].by_position, [1.0, 1.0, 0.0]);
+        table.note(1, Drafter::Lookup, 1, 0);
+        assert_eq!(table.facts()[0].by_position, [1.0 - WEIGHT, 1.0, 0.0]);
+        table.note(1, Drafter::Lookup, 0, 0);
+        table.note(0, Drafter::Lookup, 2, 2);
+        assert_eq!((table.facts()[0].rounds, table.facts().len()), (2, 2));
+    }
+}

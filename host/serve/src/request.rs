@@ -1,0 +1,43 @@
+//! What is asked of the host, and where its answer goes.
+
+use aio_core::Plan;
+use aio_engine::chat::Message;
+use aio_engine::sampling::Sampling;
+
+/// The text to answer.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Prompt {
+    /// A conversation, put through the answering model's chat template.
+    Chat(Vec<Message>),
+    /// Text to go on with, as it is.
+    Raw(String),
+}
+
+/// One request.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The text to answer.
+    pub prompt: Prompt,
+    /// Most tokens to generate.
+    pub max_tokens: usize,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// Texts that end the answer; they are not part of it.
+    pub stop: Vec<String>,
+}
+
+/// Where an answer goes as it comes.
+pub trait Sink {
+    /// The plan is made; `tier` is the answering tier's name.
+    fn planned(&mut self, plan: &Plan, tier: &str) {
+        let _ = (plan, tier);
+    }
+
+    /// More of the answer: whole characters.
+    fn text(&mut self, text: &str);
+
+    /// Whether nobody wants the rest. Asked once a round.
+    fn cancelled(&self) -> bool {
+        false
+    }
+}
