@@ -1,6 +1,8 @@
 //! Law 1 at its root: a row's logits are the same bits whatever rows stand
 //! beside it, however the prompt is cut into passes, and after a roll-back.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use aio_engine::device::{Device, KvId, Logits, ResidentModel, Row, by_name};
@@ -77,7 +79,8 @@ fn neighbours(name: &str, loaded: &mut Loaded, tokens: &[u32], expected: &[Vec<u
         let (ours, other) = (loaded.model.kv_open(), loaded.model.kv_open());
         loaded.run_in_passes(ours, &tokens[..10], 10);
         loaded.run_in_passes(other, &tokens[5..9], 4);
-        let row = |kv, p: usize, i: usize| Row { token: tokens[i], position: p as u32, kv, logits: true };
+        let row =
+            |kv, p: usize, i: usize| Row { token: tokens[i], position: p as u32, kv, logits: true };
         let mut rows: Vec<Row> = (10..13).map(|p| row(ours, p, p)).collect();
         let others = (4..6).map(|p| row(other, p, p + 11));
         if ours_first {

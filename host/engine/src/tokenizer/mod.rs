@@ -1,9 +1,10 @@
 //! Text to token ids and back, from what a GGUF file carries.
 //!
-//! The reference is llama.cpp: for the models of the catalogue, and for every
-//! pre-tokenizer in the table, the ids are the same as its own. Merging is done by the
-//! tokenizers crate; recognising special tokens, cutting text into words and decoding
-//! are done here, because the reference and that crate differ in them.
+//! The reference is llama.cpp: with the vocabularies of the catalogue, every family of
+//! pre-tokenizers in the table gives the same ids as its own, but for characters newer
+//! than its Unicode tables. Merging is done by the tokenizers crate; recognising special
+//! tokens, cutting text into words and decoding are done here, because the reference and
+//! that crate differ in them.
 //!
 //! This module must not know models, chat templates or sampling. What it guarantees to
 //! the rest of the host: text encoded with [`SpecialTokens::AsText`] never yields a

@@ -1,0 +1,54 @@
+//! The command line of A-IO. It turns arguments into calls and results into
+//! text or JSON; it must not know tensors, WebAssembly or how models are fetched.
+
+mod commands;
+mod progress;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// An inference host whose decisions come from a WebAssembly policy.
+///
+/// Several model tiers stay resident. For each request a sandboxed policy
+/// decides which tier answers and how its tokens are drafted; the host drafts,
+/// verifies and commits, so that a policy changes speed and never content.
+#[derive(Parser)]
+#[command(
+    version,
+    max_term_width = 100,
+    after_help = "\
+Start here:
+  aio run \"Write a Rust function that reverses a string\"
+  aio run --explain --policy fixed --policy-config '{\"drafter\":\"lookup\",\"draft_length\":8}' ...
+  aio models list
+
+Environment: AIO_CACHE names the folder for models (else the user's cache folder);
+AIO_LOG sets what is logged to stderr (error, warn, info, debug; default warn)."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Run(commands::run::RunArgs),
+    Models(commands::models::ModelsArgs),
+}
+
+fn main() -> ExitCode {
+    terminal::start_logging();
+    let result = match Cli::parse().command {
+        Command::Run(args) => commands::run::run(args),
+        Command::Models(args) => commands::models::run(args).map(|()| ExitCode::SUCCESS),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            terminal::complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

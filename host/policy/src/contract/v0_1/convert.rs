@@ -1,0 +1,261 @@
+//! `aio:policy@0.1` to and from the core vocabulary, field by field. Both sides
+//! are taken apart by name, so a field added to one of them does not compile
+//! until it is carried over.
+
+use aio_core::{
+    Acceptance, Action, Draft, Drafter, FinishReason, Gear, HostInfo, Load, Outcome, Plan, Probe,
+    ProbeResult, RequestFacts, RoundContext, RoundDecision, RoundFacts, TierFacts, TierInfo,
+    Verdict,
+};
+
+use super::{Description, wit};
+
+fn list<'a, A: 'a, B: From<&'a A>>(from: &'a [A]) -> Vec<B> {
+    from.iter().map(Into::into).collect()
+}
+
+impl From<&TierInfo> for wit::TierInfo {
+    fn from(from: &TierInfo) -> Self {
+        let TierInfo { name, parameters, weight_bytes, kv_bytes_per_token, context, tokenizer } =
+            from;
+        Self {
+            name: name.clone(),
+            parameters: *parameters,
+            weight_bytes: *weight_bytes,
+            kv_bytes_per_token: *kv_bytes_per_token,
+            context: *context,
+            tokenizer: *tokenizer,
+        }
+    }
+}
+
+impl From<&HostInfo> for wit::HostInfo {
+    fn from(from: &HostInfo) -> Self {
+        let HostInfo { version, device, tiers, max_draft_length, max_ngram } = from;
+        Self {
+            version: version.clone(),
+            device: device.clone(),
+            tiers: list(tiers),
+            max_draft_length: *max_draft_length,
+            max_ngram: *max_ngram,
+        }
+    }
+}
+
+impl From<&Gear> for wit::Gear {
+    fn from(from: &Gear) -> Self {
+        let &Gear { rows, compiled, milliseconds, compile_milliseconds } = from;
+        Self { rows, compiled, milliseconds, compile_milliseconds }
+    }
+}
+
+impl From<&TierFacts> for wit::TierFacts {
+    fn from(from: &TierFacts) -> Self {
+        let TierFacts { gears } = from;
+        Self { gears: list(gears) }
+    }
+}
+
+impl From<&Load> for wit::Load {
+    fn from(from: &Load) -> Self {
+        let &Load { running, queued } = from;
+        Self { running, queued }
+    }
+}
+
+impl From<&ProbeResult> for wit::ProbeResult {
+    fn from(from: &ProbeResult) -> Self {
+        let ProbeResult { tier, probabilities, other, entropy, milliseconds } = from;
+        Self {
+            tier: *tier,
+            probabilities: probabilities.clone(),
+            other: *other,
+            entropy: *entropy,
+            milliseconds: *milliseconds,
+        }
+    }
+}
+
+impl From<&RequestFacts> for wit::RequestFacts {
+    fn from(from: &RequestFacts) -> Self {
+        let RequestFacts {
+            request,
+            prompt_tokens,
+            max_tokens,
+            temperature,
+            chat,
+            tiers,
+            load,
+            probes,
+        } = from;
+        Self {
+            request: *request,
+            prompt_tokens: prompt_tokens.clone(),
+            max_tokens: *max_tokens,
+            temperature: *temperature,
+            chat: *chat,
+            tiers: list(tiers),
+            load: load.into(),
+            probes: list(probes),
+        }
+    }
+}
+
+impl From<&Acceptance> for wit::Acceptance {
+    fn from(from: &Acceptance) -> Self {
+        let Acceptance { tier, drafter, by_position, rounds } = from;
+        Self {
+            tier: *tier,
+            drafter: (*drafter).into(),
+            by_position: by_position.clone(),
+            rounds: *rounds,
+        }
+    }
+}
+
+impl From<&RoundContext> for wit::RoundContext {
+    fn from(from: &RoundContext) -> Self {
+        let RoundContext { tiers, acceptance, load } = from;
+        Self { tiers: list(tiers), acceptance: list(acceptance), load: load.into() }
+    }
+}
+
+impl From<&RoundFacts> for wit::RoundFacts {
+    fn from(from: &RoundFacts) -> Self {
+        let &RoundFacts {
+            request,
+            tier,
+            round,
+            prompt_tokens,
+            committed,
+            remaining,
+            draft,
+            recent_rounds,
+            recent_drafted,
+            recent_accepted,
+            lookup_match,
+        } = from;
+        Self {
+            request,
+            tier,
+            round,
+            prompt_tokens,
+            committed,
+            remaining,
+            draft: draft.into(),
+            recent_rounds,
+            recent_drafted,
+            recent_accepted,
+            lookup_match,
+        }
+    }
+}
+
+impl From<&Outcome> for wit::Outcome {
+    fn from(from: &Outcome) -> Self {
+        let Outcome {
+            request,
+            tier,
+            label,
+            finish,
+            prompt_tokens,
+            committed,
+            rounds,
+            drafted,
+            accepted,
+            prefill_milliseconds,
+            decode_milliseconds,
+        } = from;
+        Self {
+            request: *request,
+            tier: *tier,
+            label: label.clone(),
+            finish: match finish {
+                FinishReason::Stop => wit::FinishReason::Stop,
+                FinishReason::Length => wit::FinishReason::Length,
+                FinishReason::Cancelled => wit::FinishReason::Cancelled,
+                FinishReason::Error => wit::FinishReason::Error,
+            },
+            prompt_tokens: *prompt_tokens,
+            committed: *committed,
+            rounds: *rounds,
+            drafted: *drafted,
+            accepted: *accepted,
+            prefill_milliseconds: *prefill_milliseconds,
+            decode_milliseconds: *decode_milliseconds,
+        }
+    }
+}
+
+impl From<Drafter> for wit::Drafter {
+    fn from(from: Drafter) -> Self {
+        match from {
+            Drafter::None => Self::None,
+            Drafter::Lookup => Self::Lookup,
+            Drafter::Model => Self::Model,
+            Drafter::LookupThenModel => Self::LookupThenModel,
+        }
+    }
+}
+
+impl From<wit::Drafter> for Drafter {
+    fn from(from: wit::Drafter) -> Self {
+        match from {
+            wit::Drafter::None => Self::None,
+            wit::Drafter::Lookup => Self::Lookup,
+            wit::Drafter::Model => Self::Model,
+            wit::Drafter::LookupThenModel => Self::LookupThenModel,
+        }
+    }
+}
+
+impl From<Draft> for wit::Draft {
+    fn from(from: Draft) -> Self {
+        let Draft { drafter, length, ngram_min, ngram_max, draft_tier, min_confidence } = from;
+        Self { drafter: drafter.into(), length, ngram_min, ngram_max, draft_tier, min_confidence }
+    }
+}
+
+impl From<wit::Draft> for Draft {
+    fn from(from: wit::Draft) -> Self {
+        let wit::Draft { drafter, length, ngram_min, ngram_max, draft_tier, min_confidence } = from;
+        Self { drafter: drafter.into(), length, ngram_min, ngram_max, draft_tier, min_confidence }
+    }
+}
+
+impl From<wit::Description> for Description {
+    fn from(from: wit::Description) -> Self {
+        let wit::Description { name, version, summary, config_schema } = from;
+        Self { name, version, summary, config_schema }
+    }
+}
+
+impl From<wit::Plan> for Plan {
+    fn from(from: wit::Plan) -> Self {
+        let wit::Plan { tier, draft, ask_every, label, reason } = from;
+        Self { tier, draft: draft.into(), ask_every, label, reason }
+    }
+}
+
+impl From<wit::Verdict> for Verdict {
+    fn from(from: wit::Verdict) -> Self {
+        match from {
+            wit::Verdict::Decided(plan) => Self::Decided(plan.into()),
+            wit::Verdict::Probe(wit::Probe { tier, question, answers }) => {
+                Self::Probe(Probe { tier, question, answers })
+            }
+        }
+    }
+}
+
+impl From<wit::RoundDecision> for RoundDecision {
+    fn from(from: wit::RoundDecision) -> Self {
+        let wit::RoundDecision { request, action, reason } = from;
+        let action = match action {
+            wit::Action::Keep => Action::Keep,
+            wit::Action::Draft(draft) => Action::Draft(draft.into()),
+            wit::Action::MoveTo(tier) => Action::MoveTo(tier),
+        };
+        Self { request, action, reason }
+    }
+}

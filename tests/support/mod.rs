@@ -1,0 +1,71 @@
+//! What the end-to-end tests share: models from the cache (or a skip), a runner
+//! over them, and policies made of a configuration.
+#![allow(dead_code, clippy::unwrap_used)] // Each test binary uses a part of it.
+
+use std::path::PathBuf;
+
+use aio_core::RequestRecord;
+use aio_engine::chat::Message;
+use aio_engine::device;
+use aio_engine::sampling::Sampling;
+use aio_policy::{PolicyHost, PolicyRuntime, PolicySource, Setup};
+use aio_serve::{Prompt, Request, Runner, Sink, TierSource, Tiers};
+
+/// A catalogue model's file, if it is in the cache; else says on stderr that the
+/// test is skipped for lack of it.
+pub fn model_path(name: &str) -> Option<PathBuf> {
+    let model = aio_models::Catalogue::embedded().model(name).ok()?;
+    let found = aio_models::Cache::from_env().ok()?.path_if_present(model);
+    if found.is_none() {
+        eprintln!("skipped: {name} is not in the cache (`aio models pull {name}` fetches it)");
+    }
+    found
+}
+
+/// The named models as tiers, if all of them are in the cache.
+pub fn tiers(names: &[&str]) -> Option<Tiers> {
+    let source =
+        |name: &&str| Some(TierSource { name: (*name).to_owned(), path: model_path(name)? });
+    let sources: Vec<TierSource> = names.iter().map(source).collect::<Option<_>>()?;
+    let device = device::by_name("candle").unwrap();
+    Some(Tiers::open(&sources, &*device, None).unwrap())
+}
+
+/// A runner over the named models under `policy`, if they are in the cache.
+pub fn runner(names: &[&str], policy: &str, config: &str) -> Option<Runner> {
+    let tiers = tiers(names)?;
+    let policy = load(policy, config, &tiers);
+    Some(Runner::new(tiers, policy))
+}
+
+/// A policy by name or path, loaded for these tiers.
+pub fn load(policy: &str, config: &str, tiers: &Tiers) -> PolicyHost {
+    let source = PolicySource::from_argument(policy).unwrap();
+    let config = Some(config.to_owned()).filter(|c| !c.is_empty());
+    let setup = Setup { config, ..Setup::new(tiers.info().clone()) };
+    PolicyHost::load(&PolicyRuntime::new().unwrap(), &source, setup).unwrap()
+}
+
+/// A request with one user turn.
+pub fn chat(prompt: &str, max_tokens: usize, sampling: Sampling) -> Request {
+    let prompt = Prompt::Chat(vec![Message::user(prompt)]);
+    Request { prompt, max_tokens, sampling, stop: Vec::new() }
+}
+
+/// Collects the streamed text.
+#[derive(Default)]
+pub struct Collect(pub String);
+
+impl Sink for Collect {
+    fn text(&mut self, text: &str) {
+        self.0.push_str(text);
+    }
+}
+
+/// Answers `request`, checking that what was streamed is what the record says.
+pub fn answer(runner: &mut Runner, request: &Request) -> RequestRecord {
+    let mut streamed = Collect::default();
+    let record = runner.run(request, &mut streamed).unwrap();
+    assert_eq!(streamed.0, record.text, "the stream differs from the record");
+    record
+}
