@@ -24,7 +24,7 @@ const SETTINGS: [(&str, &str); 6] = [
 ];
 
 const MODELS: [&str; 2] = ["qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b"];
-const TOKENS: usize = 28;
+const TOKENS: usize = 20;
 
 #[derive(serde::Deserialize)]
 struct Case {
@@ -89,7 +89,8 @@ fn stop_strings_and_limits_cut_at_the_same_token() {
                 == (&records[0].token_ids, &records[0].text, records[0].finish_reason);
             assert!(same, "{setting} cuts elsewhere at {max_tokens} tokens: {:?}", record.text);
             assert!(record.token_ids.len() <= max_tokens);
-            assert!(!record.text.contains("gamma al"));
+            let cut = request.stop.iter().all(|stop| !record.text.contains(stop.as_str()));
+            assert!(cut, "the answer goes on past a stop string: {:?}", record.text);
         }
     }
 }

@@ -2,7 +2,7 @@
 //! over them, and policies made of a configuration.
 #![allow(dead_code, clippy::unwrap_used)] // Each test binary uses a part of it.
 
-use std::path::PathBuf;
+mod models;
 
 use aio_core::RequestRecord;
 use aio_engine::chat::Message;
@@ -11,16 +11,7 @@ use aio_engine::sampling::Sampling;
 use aio_policy::{PolicyHost, PolicyRuntime, PolicySource, Setup};
 use aio_serve::{Prompt, Request, Runner, Sink, TierSource, Tiers};
 
-/// A catalogue model's file, if it is in the cache; else says on stderr that the
-/// test is skipped for lack of it.
-pub fn model_path(name: &str) -> Option<PathBuf> {
-    let model = aio_models::Catalogue::embedded().model(name).ok()?;
-    let found = aio_models::Cache::from_env().ok()?.path_if_present(model);
-    if found.is_none() {
-        eprintln!("skipped: {name} is not in the cache (`aio models pull {name}` fetches it)");
-    }
-    found
-}
+pub use models::model_path;
 
 /// The named models as tiers, if all of them are in the cache.
 pub fn tiers(names: &[&str]) -> Option<Tiers> {

@@ -106,7 +106,7 @@ fn build(workspace: &Workspace, name: &str, toolchain: &Toolchain) -> Result<Vec
     ComponentEncoder::default()
         .validate(true)
         .module(&module)
-        .and_then(|mut encoder| encoder.encode())
+        .and_then(ComponentEncoder::encode)
         .with_context(|| format!("{package} does not become a component"))
 }
 

@@ -90,6 +90,11 @@ fn clamp_draft(mut draft: Draft, tier: u32, host: &HostInfo, changes: &mut Vec<S
         changes.push(format!("draft length {} cut to {}", draft.length, host.max_draft_length));
         draft.length = host.max_draft_length;
     }
+    // Whatever the drafter: JSON has no NaN, and the record keeps this.
+    if !(0.0..=1.0).contains(&draft.min_confidence) {
+        changes.push(format!("minimum confidence {} replaced by 0", draft.min_confidence));
+        draft.min_confidence = 0.0;
+    }
     if draft.drafter.uses_lookup() {
         let (min, max) = (draft.ngram_min, draft.ngram_max);
         draft.ngram_max = max.clamp(1, host.max_ngram.max(1));
@@ -110,10 +115,6 @@ fn clamp_draft(mut draft: Draft, tier: u32, host: &HostInfo, changes: &mut Vec<S
 /// A draft model must be another, smaller tier with the same token ids. Where
 /// none is, the model is dropped from the drafter; lookup, if asked for, stays.
 fn clamp_draft_model(draft: &mut Draft, tier: u32, host: &HostInfo, changes: &mut Vec<String>) {
-    if !(0.0..=1.0).contains(&draft.min_confidence) {
-        changes.push(format!("minimum confidence {} replaced by 0", draft.min_confidence));
-        draft.min_confidence = 0.0;
-    }
     let fits = |candidate: u32| {
         let (draft, target) = (host.tiers.get(candidate as usize), host.tiers.get(tier as usize));
         candidate < tier

@@ -3,7 +3,8 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod common;
+#[path = "../../../tests/support/models.rs"]
+mod models;
 
 use aio_engine::device::{Device, KvId, Logits, ResidentModel, Row, by_name};
 use aio_engine::gguf::GgufFile;
@@ -20,7 +21,7 @@ struct Loaded {
 
 impl Loaded {
     fn open(name: &str, device: &dyn Device) -> Option<Self> {
-        let gguf = Arc::new(GgufFile::open(&common::model_path(name)?).unwrap());
+        let gguf = Arc::new(GgufFile::open(&models::model_path(name)?).unwrap());
         let description = ModelDescription::from_gguf(&gguf).unwrap();
         let mut model = device.load(gguf, &description).unwrap();
         for gear in model.gears().to_vec() {

@@ -8,7 +8,8 @@
 //! is therefore llama.cpp on the weights unpacked to f32, which has no such noise.
 #![allow(clippy::unwrap_used)]
 
-mod common;
+#[path = "../../../tests/support/models.rs"]
+mod models;
 
 use aio_engine::Tier;
 use aio_engine::device::{Logits, by_name};
@@ -48,7 +49,7 @@ struct Greedy {
 /// Opens the model and its golden file; `None` when the model is absent.
 fn open(name: &str, golden: &str) -> Option<(Tier, Golden)> {
     let golden = serde_json::from_str(golden).unwrap();
-    let path = common::model_path(name)?;
+    let path = models::model_path(name)?;
     let device = by_name("candle").unwrap();
     Some((Tier::open(name, &path, &*device, None).unwrap(), golden))
 }

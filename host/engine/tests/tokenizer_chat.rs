@@ -4,7 +4,8 @@
 // Helpers of tests may panic as tests do; clippy's exception covers only the tests.
 #![allow(clippy::unwrap_used)]
 
-mod common;
+#[path = "../../../tests/support/models.rs"]
+mod models;
 
 use std::fs::File;
 use std::io::BufReader;
@@ -16,7 +17,7 @@ use candle_core::quantized::gguf_file::Content;
 const MODELS: [&str; 3] = ["qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b", "smollm2-135m"];
 
 fn model(name: &str) -> Option<(Tokenizer, ChatTemplate)> {
-    let mut file = BufReader::new(File::open(common::model_path(name)?).unwrap());
+    let mut file = BufReader::new(File::open(models::model_path(name)?).unwrap());
     let metadata = Content::read(&mut file).unwrap().metadata;
     let tokenizer = Tokenizer::from_gguf(&metadata).unwrap();
     let template = ChatTemplate::from_gguf(&metadata, &tokenizer).unwrap().unwrap();

@@ -14,7 +14,8 @@
 // Helpers of tests may panic as tests do; clippy's exception covers only the tests.
 #![allow(clippy::unwrap_used)]
 
-mod common;
+#[path = "../../../tests/support/models.rs"]
+mod models;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
@@ -35,7 +36,7 @@ fn read(name: &str) -> String {
 }
 
 fn tokenizer(model: &str) -> Option<Tokenizer> {
-    let mut file = BufReader::new(File::open(common::model_path(model)?).unwrap());
+    let mut file = BufReader::new(File::open(models::model_path(model)?).unwrap());
     let content = Content::read(&mut file).unwrap();
     let start = Instant::now();
     let tokenizer = Tokenizer::from_gguf(&content.metadata).unwrap();

@@ -14,14 +14,22 @@
 //! is `aio-core`'s vocabulary.
 //!
 //! ```
-//! use aio_core::HostInfo;
+//! use aio_core::{HostInfo, TierInfo};
 //! use aio_policy::{PolicyHost, PolicyRuntime, PolicySource, Setup};
 //!
 //! # fn main() -> Result<(), aio_policy::LoadError> {
+//! # let tier = TierInfo {
+//! #     name: "only".into(),
+//! #     parameters: 1,
+//! #     weight_bytes: 1,
+//! #     kv_bytes_per_token: 1,
+//! #     context: 2048,
+//! #     tokenizer: 0,
+//! # };
 //! # let host = HostInfo {
 //! #     version: "0".into(),
 //! #     device: "none".into(),
-//! #     tiers: vec![],
+//! #     tiers: vec![tier],
 //! #     max_draft_length: 16,
 //! #     max_ngram: 8,
 //! # };

@@ -20,14 +20,15 @@ pub struct Limits {
     /// shipped policies use tens of thousands, a script engine some hundred
     /// thousand, and an endless loop is over after a few milliseconds.
     pub fuel: u64,
-    /// Fuel of instantiation, `describe` and `init` each. Default 1,000
-    /// million: they run once, and may build tables or start an interpreter.
+    /// Fuel of instantiation, `describe` and `init` each. Default 200 million:
+    /// they run once, and may build tables or start an interpreter.
     pub init_fuel: u64,
-    /// Wall time of one call. Default 50 ms: fuel is the bound that is met
-    /// first, but the operating system may take the processor away, and some
-    /// instructions (filling memory) do much for little fuel.
+    /// Wall time of one call. Default 200 ms: fuel is the bound that is met
+    /// first (in 5 to 20 ms), but some instructions, such as filling memory, do
+    /// much for little fuel. It is no shorter because on a busy machine an
+    /// innocent policy may wait for the processor for tens of milliseconds.
     pub deadline: Duration,
-    /// Wall time of instantiation, `describe` and `init` each. Default 2 s.
+    /// Wall time of instantiation, `describe` and `init` each. Default 5 s.
     pub init_deadline: Duration,
     /// Bytes of linear memory of one instance, all memories together.
     /// Default 16 MiB: a Rust policy starts with a little over 1 MiB.
@@ -56,9 +57,9 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             fuel: 10_000_000,
-            init_fuel: 1_000_000_000,
-            deadline: Duration::from_millis(50),
-            init_deadline: Duration::from_secs(2),
+            init_fuel: 200_000_000,
+            deadline: Duration::from_millis(200),
+            init_deadline: Duration::from_secs(5),
             memory_bytes: 16 * MIB,
             table_elements: 100_000,
             memories: 4,

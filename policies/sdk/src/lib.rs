@@ -69,7 +69,7 @@ mod policy;
 mod setting;
 
 /// Generated from the contract. What has no comment there has none here.
-#[allow(missing_docs, clippy::undocumented_unsafe_blocks, clippy::missing_safety_doc)]
+#[allow(missing_docs, clippy::all, clippy::undocumented_unsafe_blocks, reason = "generated")]
 #[doc(hidden)]
 pub mod bindings {
     wit_bindgen::generate!({

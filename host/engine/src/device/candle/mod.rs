@@ -6,6 +6,12 @@
 //! one by one, each to exactly its own positions, and products run in a row
 //! count at which candle's kernels give a row the same bits whatever stands
 //! beside it (see `weights`): that is how law 1 holds on this device.
+//!
+//! candle multiplies quantised matrices on a pool of threads that spin between
+//! products, and does everything else on rayon. On few cores the two pools take
+//! the cores from each other (measured: passes ten times slower), so each model
+//! runs its passes inside a rayon pool of one thread, where rayon's work runs in
+//! line.
 
 mod kv;
 mod run;
@@ -38,8 +44,18 @@ impl Device for CandleDevice {
         gguf: Arc<GgufFile>,
         model: &ModelDescription,
     ) -> Result<Box<dyn ResidentModel>, DeviceError> {
-        let weights = Weights::load(gguf, &graph::build(model, 1))?;
+        let thread = rayon::ThreadPoolBuilder::new()
+            .num_threads(1)
+            .thread_name(|_| "candle-pass".into())
+            .build()
+            .map_err(|error| DeviceError::Failed {
+                device: self.name().into(),
+                doing: "started a thread".into(),
+                reason: error.to_string(),
+            })?;
+        let weights = thread.install(|| Weights::load(gguf, &graph::build(model, 1)))?;
         Ok(Box::new(CandleModel {
+            thread: Arc::new(thread),
             description: model.clone(),
             weights,
             graphs: BTreeMap::new(),
@@ -50,6 +66,8 @@ impl Device for CandleDevice {
 }
 
 struct CandleModel {
+    /// Where passes run; shared so that a pass can borrow the rest.
+    thread: Arc<rayon::ThreadPool>,
     description: ModelDescription,
     weights: Weights,
     graphs: BTreeMap<usize, Graph>,
@@ -79,7 +97,8 @@ impl ResidentModel for CandleModel {
         let start = std::time::Instant::now();
         let spans = self.check_rows(gear, rows)?;
         let before: Vec<_> = spans.iter().map(|s| (s.kv, self.kv_length(s.kv))).collect();
-        let ran = self.run_graph(gear, rows, &spans, logits);
+        let thread = Arc::clone(&self.thread);
+        let ran = thread.install(|| self.run_graph(gear, rows, &spans, logits));
         if ran.is_err() {
             for (kv, length) in before {
                 self.kv_truncate(kv, length);

@@ -86,41 +86,30 @@ impl Weights {
     }
 
     fn load_matrix(&mut self, weight: &Weight) -> std::result::Result<(), DeviceError> {
-        let doing = format!("loaded {}", weight.name);
-        let tensor = self.quantised(weight).map_err(|e| match e {
-            LoadError::Device(error) => error,
-            LoadError::Candle(error) => failed(&doing)(error),
-        })?;
+        let tensor = self.quantised(weight)?;
         self.bytes += tensor.storage_size_in_bytes() as u64;
-        let product = QMatMul::from_qtensor(tensor).map_err(failed(&doing))?;
+        let product = QMatMul::from_qtensor(tensor).map_err(failed("loaded a matrix"))?;
         let matrix = Matrix { product, grouping: Grouping::OneByOne };
         self.matrices.insert(weight.name.clone(), matrix);
         Ok(())
     }
 
     fn load_vector(&mut self, weight: &Weight) -> std::result::Result<(), DeviceError> {
-        let doing = format!("loaded {}", weight.name);
-        let tensor = self.quantised(weight).map_err(|e| match e {
-            LoadError::Device(error) => error,
-            LoadError::Candle(error) => failed(&doing)(error),
-        })?;
-        let vector = tensor
+        let vector = self
+            .quantised(weight)?
             .dequantize(&Device::Cpu)
             .and_then(|t| t.flatten_all())
-            .map_err(failed(&doing))?;
-        self.bytes += (vector.elem_count() * 4) as u64;
+            .map_err(failed("loaded a vector"))?;
+        self.bytes += (vector.elem_count() * size_of::<f32>()) as u64;
         self.vectors.insert(weight.name.clone(), vector);
         Ok(())
     }
 
-    fn quantised(&self, weight: &Weight) -> std::result::Result<QTensor, LoadError> {
-        let view = self
-            .gguf
-            .tensor_shaped(&weight.name, weight.rows, weight.columns)
-            .map_err(|e| LoadError::Device(e.into()))?;
-        let storage = QStorage::from_data(Cow::Borrowed(view.bytes), &Device::Cpu, view.dtype)
-            .map_err(LoadError::Candle)?;
-        QTensor::new(storage, (view.rows, view.columns)).map_err(LoadError::Candle)
+    fn quantised(&self, weight: &Weight) -> std::result::Result<QTensor, DeviceError> {
+        let view = self.gguf.tensor_shaped(&weight.name, weight.rows, weight.columns)?;
+        QStorage::from_data(Cow::Borrowed(view.bytes), &Device::Cpu, view.dtype)
+            .and_then(|storage| QTensor::new(storage, (view.rows, view.columns)))
+            .map_err(failed("loaded a weight"))
     }
 
     /// Finds each format's grouping on its smallest matrix.
@@ -191,11 +180,6 @@ impl Weights {
         let storage = QStorage::from_data(Cow::Borrowed(bytes), &Device::Cpu, dtype)?;
         QTensor::new(storage, (rows, columns))?.dequantize(&Device::Cpu)
     }
-}
-
-enum LoadError {
-    Device(DeviceError),
-    Candle(candle_core::Error),
 }
 
 fn grouped_product(product: &QMatMul, grouping: Grouping, x: &Tensor) -> Result<Tensor> {

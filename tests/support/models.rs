@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-/// The catalogue model's file, if it is in the cache; else says on stderr that
-/// the test is skipped for lack of it.
+/// A catalogue model's file, if it is in the cache; else says on stderr that the
+/// test is skipped for lack of it.
 pub fn model_path(name: &str) -> Option<PathBuf> {
     let model = aio_models::Catalogue::embedded().model(name).ok()?;
     let found = aio_models::Cache::from_env().ok()?.path_if_present(model);

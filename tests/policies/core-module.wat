@@ -1,0 +1,3 @@
+;; A core module that nobody made a component of.
+(module
+  (func (export "plan")))

@@ -1,0 +1,2 @@
+;; A component that exports nothing a host could ask.
+(component)
