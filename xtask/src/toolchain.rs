@@ -172,11 +172,8 @@ impl Toolchain {
     /// Flags that take the machine's paths out of the code: panic messages name
     /// their source file.
     fn flags(&self, root: &Path) -> OsString {
-        let cargo_home = std::env::var_os("CARGO_HOME")
-            .map(PathBuf::from)
-            .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")));
         let mut prefixes = vec![(root.to_owned(), "aio")];
-        prefixes.extend(cargo_home.map(|home| (home.join("registry/src"), "registry")));
+        prefixes.extend(registries().into_iter().map(|path| (path, "registry")));
         let source = self.sysroot.join("lib/rustlib/src/rust");
         // Debian's source folder is a link; both of its names occur.
         prefixes.extend(source.canonicalize().ok().map(|path| (path, "rust")));
@@ -194,4 +191,14 @@ impl Toolchain {
         }
         flags
     }
+}
+
+/// Where cargo unpacks crates: a folder for each registry, with the registry's
+/// name in it, which is another one where a mirror is used.
+fn registries() -> Vec<PathBuf> {
+    let home = std::env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
+    let folders = home.and_then(|home| std::fs::read_dir(home.join("registry/src")).ok());
+    folders.into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect()
 }

@@ -9,9 +9,9 @@
 //!
 //! candle multiplies quantised matrices on a pool of threads that spin between
 //! products, and does everything else on rayon. On few cores the two pools take
-//! the cores from each other (measured: passes ten times slower), so each model
-//! runs its passes inside a rayon pool of one thread, where rayon's work runs in
-//! line.
+//! the cores from each other, so each model runs its passes inside a rayon pool
+//! of one thread, where rayon's work runs in line (measured on 2 cores: decode 5 %
+//! and prompts 25 % faster for it).
 
 mod kv;
 mod run;

@@ -19,6 +19,12 @@ use crate::device::DeviceError;
 use crate::gguf::GgufFile;
 use crate::graph::{Graph, Op, Weight};
 
+/// Formats held as f32, because rounding activations to 8 bits costs the models
+/// that use them too much: SmolLM2-135M (Q4_1) then disagrees with exact
+/// arithmetic in 2.5 % of its top-1 predictions, and so in 1.5 %. The price, on
+/// this reference device, is decoding four times slower; prompts are twice as fast.
+const UNPACKED: &[GgmlDType] = &[GgmlDType::Q4_1];
+
 /// How rows must be grouped for a product to be batch-invariant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Grouping {
@@ -87,8 +93,14 @@ impl Weights {
 
     fn load_matrix(&mut self, weight: &Weight) -> std::result::Result<(), DeviceError> {
         let tensor = self.quantised(weight)?;
-        self.bytes += tensor.storage_size_in_bytes() as u64;
-        let product = QMatMul::from_qtensor(tensor).map_err(failed("loaded a matrix"))?;
+        let product = if UNPACKED.contains(&tensor.dtype()) {
+            self.bytes += (tensor.shape().elem_count() * size_of::<f32>()) as u64;
+            tensor.dequantize(&Device::Cpu).map(QMatMul::Tensor)
+        } else {
+            self.bytes += tensor.storage_size_in_bytes() as u64;
+            QMatMul::from_qtensor(tensor)
+        };
+        let product = product.map_err(failed("loaded a matrix"))?;
         let matrix = Matrix { product, grouping: Grouping::OneByOne };
         self.matrices.insert(weight.name.clone(), matrix);
         Ok(())
