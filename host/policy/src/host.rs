@@ -16,7 +16,7 @@ use crate::contract::v0_1::{Description, Exports, Hooks};
 use crate::error::LoadError;
 use crate::instance::{Guest, Instance, StartError};
 use crate::limits::Limits;
-use crate::log::{LogGate, printable};
+use crate::log::{LogGate, make_printable, printable};
 use crate::runtime::PolicyRuntime;
 use crate::source::PolicySource;
 use crate::strikes::{STRIKES, Strikes, WINDOW};
@@ -204,7 +204,9 @@ impl PolicyHost {
         let mut call = self.ask(Hook::Plan, |hooks, store| hooks.plan(store, facts));
         let checked = match call.answer.take() {
             Some(Verdict::Decided(plan)) => {
-                let Clamped { value, changes } = plan.clamped(&self.setup.host);
+                let Clamped { mut value, changes } = plan.clamped(&self.setup.host);
+                make_printable(&mut value.label);
+                make_printable(&mut value.reason);
                 call.clamped(Hook::Plan, changes);
                 Ok(Verdict::Decided(value))
             }
@@ -256,7 +258,8 @@ impl PolicyHost {
                 unknown.push(decision.request);
                 continue;
             };
-            let clamped = decision.clamped(tier, &self.setup.host);
+            let mut clamped = decision.clamped(tier, &self.setup.host);
+            make_printable(&mut clamped.value.reason);
             changes.extend(clamped.changes);
             answer.push(clamped.value);
         }

@@ -93,6 +93,13 @@ pub(crate) fn printable(text: &str, most: usize) -> String {
     line
 }
 
+/// [`printable`] in place and at full length; most texts are printable as they are.
+pub(crate) fn make_printable(text: &mut String) {
+    if text.chars().any(char::is_control) {
+        *text = printable(text, text.len());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,5 +118,8 @@ mod tests {
     fn lines_are_short_and_printable() {
         assert_eq!(printable("a\u{1b}[2J\nb", 100), "a [2J b");
         assert_eq!(printable("ééé", 3), "é…");
+        let mut reason = "up\u{1b}[A".to_owned();
+        make_printable(&mut reason);
+        assert_eq!(reason, "up [A");
     }
 }
