@@ -25,13 +25,15 @@ pub(crate) struct LogGate {
     policy: String,
     allowance: f64,
     filled: Instant,
+    /// Lines dropped since the operator was last told.
+    untold: u64,
+    /// Lines dropped in all.
     dropped: u64,
-    dropped_in_all: u64,
 }
 
 impl LogGate {
     pub(crate) fn new(policy: String) -> Self {
-        Self { policy, allowance: BURST, filled: Instant::now(), dropped: 0, dropped_in_all: 0 }
+        Self { policy, allowance: BURST, filled: Instant::now(), untold: 0, dropped: 0 }
     }
 
     /// The name that lines are logged under.
@@ -41,7 +43,7 @@ impl LogGate {
 
     /// Lines dropped so far.
     pub(crate) fn dropped(&self) -> u64 {
-        self.dropped_in_all
+        self.dropped
     }
 
     /// Logs the line, or drops it when there were too many.
@@ -50,9 +52,9 @@ impl LogGate {
             return;
         }
         let policy = self.policy.as_str();
-        if self.dropped > 0 {
-            tracing::warn!(target: "policy", policy, "{} log lines dropped, there were too many", self.dropped);
-            self.dropped = 0;
+        if self.untold > 0 {
+            tracing::warn!(target: "policy", policy, "{} log lines dropped, there were too many", self.untold);
+            self.untold = 0;
         }
         let line = printable(message, LINE_BYTES);
         match level {
@@ -68,8 +70,8 @@ impl LogGate {
         self.allowance = (self.allowance + refill).min(BURST);
         self.filled = now;
         if self.allowance < 1.0 {
+            self.untold += 1;
             self.dropped += 1;
-            self.dropped_in_all += 1;
             return false;
         }
         self.allowance -= 1.0;

@@ -2,6 +2,8 @@
 //! sentence, or answered for by the host. That a call returns at all is the
 //! assertion on time: fuel bounds it, not the clock.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod common;
 
 use std::time::Duration;

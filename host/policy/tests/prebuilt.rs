@@ -2,6 +2,8 @@
 //! crosses the boundary both ways. `AIO_PREBUILT_DIR` names a folder with other
 //! builds of them (`cargo xtask policies --check` does).
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod common;
 
 use aio_core::{

@@ -1,4 +1,4 @@
-//! The way from a component's exports to a [`Policy`]: what [`export_policy!`]
+//! The way from a component's exports to a [`Policy`]: what `export_policy!`
 //! expands to. Nothing here is meant to be named by hand.
 
 use std::cell::RefCell;
@@ -119,5 +119,10 @@ macro_rules! export_policy {
 
     $crate::bindings::export_hooks!(Exported with_types_in $crate::bindings);
         };
+
+        // Where nothing is exported the policy still counts as used: without
+        // this the compiler would call all of it dead code.
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: fn() -> $crate::Description = <$policy as $crate::Policy>::describe;
     };
 }

@@ -118,13 +118,15 @@ pub(crate) struct WrongType {
 
 type Func<P, R> = Option<TypedFunc<P, R>>;
 
+/// What `init` takes: owned, because a typed function is invariant in its
+/// parameters' lifetimes; it runs once, so copying costs nothing.
+type InitArguments = (String, Option<Vec<u8>>, wit::HostInfo);
+
 /// The hooks of one instance, ready to be called. A call to a hook that is not
 /// exported is answered with `None`.
 pub(crate) struct Hooks {
     describe: Func<(), (wit::Description,)>,
-    // Typed functions are invariant in their parameters' lifetimes, so these
-    // own what `init` borrows: it runs once, copying costs nothing.
-    init: Func<(String, Option<Vec<u8>>, wit::HostInfo), (Result<(), String>,)>,
+    init: Func<InitArguments, (Result<(), String>,)>,
     plan: Func<(wit::RequestFacts,), (wit::Verdict,)>,
     rounds: Func<(wit::RoundContext, Vec<wit::RoundFacts>), (Vec<wit::RoundDecision>,)>,
     finished: Func<(Vec<wit::Outcome>,), ()>,

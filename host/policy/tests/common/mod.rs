@@ -2,6 +2,7 @@
 //! hostile components of `tests/policies` at the repository's top.
 
 #![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::path::PathBuf;
 
