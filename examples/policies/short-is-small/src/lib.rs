@@ -10,7 +10,7 @@ impl Policy for ShortIsSmall {
     fn describe() -> Description {
         Description::new("short-is-small", "0.1.0", "Short prompts go to the smallest tier.")
     }
-    fn new(_: NoConfig, _: Start) -> Result<Self, String> {
+    fn new(_: NoConfig, _: Start<'_>) -> Result<Self, String> {
         Ok(Self)
     }
     fn plan(&mut self, facts: &RequestFacts, host: &HostInfo) -> Verdict {
