@@ -6,7 +6,7 @@ mod models;
 
 use aio_core::RequestRecord;
 use aio_engine::chat::Message;
-use aio_engine::device;
+use aio_engine::device::{self, DeviceOptions};
 use aio_engine::sampling::Sampling;
 use aio_policy::{PolicyHost, PolicyRuntime, PolicySource, Setup};
 use aio_serve::{Prompt, Request, Runner, Sink, TierSource, Tiers};
@@ -18,7 +18,7 @@ pub fn tiers(names: &[&str]) -> Option<Tiers> {
     let source =
         |name: &&str| Some(TierSource { name: (*name).to_owned(), path: model_path(name)? });
     let sources: Vec<TierSource> = names.iter().map(source).collect::<Option<_>>()?;
-    let device = device::by_name("candle").unwrap();
+    let device = device::by_name("candle", DeviceOptions::default()).unwrap();
     Some(Tiers::open(&sources, &*device, None).unwrap())
 }
 

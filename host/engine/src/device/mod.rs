@@ -9,6 +9,7 @@
 
 pub mod candle;
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use crate::gguf::{GgufError, GgufFile};
@@ -161,12 +162,22 @@ pub trait ResidentModel: Send {
     fn memory(&self) -> Memory;
 }
 
+/// What an operator may set of any device.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DeviceOptions {
+    /// Threads that a pass runs on; the device's own choice where absent.
+    pub threads: Option<NonZeroUsize>,
+}
+
 /// The device of that name.
 ///
 /// # Errors
 /// One sentence that names the devices there are.
-pub fn by_name(name: &str) -> Result<Box<dyn Device>, String> {
+pub fn by_name(name: &str, options: DeviceOptions) -> Result<Box<dyn Device>, String> {
     match name {
+        "candle" if options.threads.is_some() => {
+            Err("the candle device chooses its threads itself; leave out --threads".into())
+        }
         "candle" => Ok(Box::new(candle::CandleDevice)),
         _ => Err(format!("there is no device '{name}'; this build has: candle")),
     }

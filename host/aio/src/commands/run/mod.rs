@@ -5,6 +5,7 @@ mod explain;
 mod setup;
 
 use std::io::{IsTerminal, Read, Write};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -58,6 +59,9 @@ pub struct RunArgs {
     /// The device that runs the models
     #[arg(long, default_value = "candle")]
     device: String,
+    /// Threads that the models run on (default: one for each physical core)
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
     /// Bound on the context in tokens (default: the model's own). Memory for the KV
     /// cache grows with the tokens in use up to this bound
     #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(16..))]

@@ -2,7 +2,7 @@
 //! the policy.
 
 use aio_core::HostInfo;
-use aio_engine::device;
+use aio_engine::device::{self, DeviceOptions};
 use aio_models::{Cache, Catalogue, Target};
 use aio_policy::{PolicyHost, PolicyRuntime, PolicySource, Setup};
 use aio_serve::{Runner, TierSource, Tiers};
@@ -16,7 +16,8 @@ const DEFAULT_TIERS: &str = "default";
 
 /// Everything that a request needs, ready.
 pub(super) fn runner(args: &RunArgs) -> anyhow::Result<Runner> {
-    let device = device::by_name(&args.device).map_err(anyhow::Error::msg)?;
+    let device = device::by_name(&args.device, DeviceOptions { threads: args.threads })
+        .map_err(anyhow::Error::msg)?;
     let policy_source = PolicySource::from_argument(&args.policy)?;
     let config = policy_config(args)?;
     let sources = tier_sources(&args.tiers)?;
