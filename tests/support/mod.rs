@@ -18,7 +18,7 @@ pub fn tiers(names: &[&str]) -> Option<Tiers> {
     let source =
         |name: &&str| Some(TierSource { name: (*name).to_owned(), path: model_path(name)? });
     let sources: Vec<TierSource> = names.iter().map(source).collect::<Option<_>>()?;
-    let device = device::by_name("candle", DeviceOptions::default()).unwrap();
+    let device = device::by_name(device::DEFAULT, DeviceOptions::default()).unwrap();
     Some(Tiers::open(&sources, &*device, None).unwrap())
 }
 

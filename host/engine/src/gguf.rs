@@ -193,6 +193,34 @@ impl GgufFile {
         })
     }
 
+    /// Tells the system that a tensor's bytes are not needed for now, so that they do
+    /// not count as this process's memory. They are read from the file again when
+    /// somebody looks.
+    ///
+    /// # Errors
+    /// When there is no such tensor.
+    pub fn release(&self, name: &str) -> Result<(), GgufError> {
+        #[cfg(unix)]
+        {
+            const PAGE: usize = 4096;
+            let bytes = self.tensor(name)?.bytes;
+            let start = bytes.as_ptr() as usize - self.map.as_ptr() as usize;
+            let (first, end) = (start.next_multiple_of(PAGE), (start + bytes.len()) / PAGE * PAGE);
+            if first < end {
+                // SAFETY: the mapping is of a file and read-only: what is dropped is read
+                // again from the file, the same bytes. It is advice: failing loses nothing.
+                let _ = unsafe {
+                    self.map.unchecked_advise_range(
+                        memmap2::UncheckedAdvice::DontNeed,
+                        first,
+                        end - first,
+                    )
+                };
+            }
+        }
+        Ok(())
+    }
+
     /// A tensor that must have this shape (`rows` = 1 for a vector).
     ///
     /// # Errors

@@ -6,7 +6,7 @@
 #[path = "../../../tests/support/models.rs"]
 mod models;
 
-use aio_engine::device::{Device, DeviceOptions, KvId, Logits, ResidentModel, Row, by_name};
+use aio_engine::device::{self, Device, DeviceOptions, KvId, Logits, ResidentModel, Row, by_name};
 use aio_engine::gguf::GgufFile;
 use aio_engine::graph;
 use aio_engine::model::ModelDescription;
@@ -58,7 +58,7 @@ fn tokens(n: usize, vocabulary: usize) -> Vec<u32> {
 #[test]
 fn logits_do_not_depend_on_the_passes_or_the_neighbours() {
     for name in MODELS {
-        let device = by_name("candle", DeviceOptions::default()).unwrap();
+        let device = by_name(device::DEFAULT, DeviceOptions::default()).unwrap();
         let Some(mut loaded) = Loaded::open(name, &*device) else { continue };
         let tokens = tokens(21, loaded.vocabulary);
         let alone = loaded.model.kv_open();
@@ -111,7 +111,7 @@ fn roll_back(name: &str, loaded: &mut Loaded, tokens: &[u32], expected: &[Vec<u3
 
 #[test]
 fn passes_that_are_put_together_wrongly_are_refused() {
-    let device = by_name("candle", DeviceOptions::default()).unwrap();
+    let device = by_name(device::DEFAULT, DeviceOptions::default()).unwrap();
     let Some(mut loaded) = Loaded::open("smollm2-135m", &*device) else { return };
     let kv = loaded.model.kv_open();
     let row = |token, position, kv| Row { token, position, kv, logits: false };

@@ -12,7 +12,7 @@
 mod models;
 
 use aio_engine::Tier;
-use aio_engine::device::{DeviceOptions, Logits, by_name};
+use aio_engine::device::{self, DeviceOptions, Logits, by_name};
 use aio_engine::sampling::{argmax, log_probability};
 
 /// A margin, in logits, that rounding activations to 8 bits does not overturn.
@@ -43,7 +43,7 @@ struct Exact {
 fn open(name: &str, golden: &str) -> Option<(Tier, Golden)> {
     let golden = serde_json::from_str(golden).unwrap();
     let path = models::model_path(name)?;
-    let device = by_name("candle", DeviceOptions::default()).unwrap();
+    let device = by_name(device::DEFAULT, DeviceOptions::default()).unwrap();
     Some((Tier::open(name, &path, &*device, None).unwrap(), golden))
 }
 

@@ -34,9 +34,13 @@ const LARGEST: f32 = 65_504.0;
 
 /// Stores the key and the value of one position in a head's part of a block.
 ///
+/// # Safety
+/// Nobody else uses this position's numbers; other positions of the block may be
+/// written at the same time.
+///
 /// # Panics
 /// When the slot or a length does not fit the block.
-pub fn store(isa: Isa, slot: usize, k: &[f32], v: &[f32], block: &mut [u16]) {
+pub unsafe fn store(isa: Isa, slot: usize, k: &[f32], v: &[f32], block: Shared<'_, u16>) {
     assert!(slot < BLOCK && k.len() == v.len() && block.len() == block_length(k.len()));
     assert!(k.len().is_multiple_of(LANES), "heads of {} components", k.len());
     isa.run(Store { slot, k, v, block });
@@ -46,7 +50,7 @@ struct Store<'a> {
     slot: usize,
     k: &'a [f32],
     v: &'a [f32],
-    block: &'a mut [u16],
+    block: Shared<'a, u16>,
 }
 
 impl Kernel for Store<'_> {
@@ -61,16 +65,18 @@ impl Kernel for Store<'_> {
             simd.f_to_f16(simd.f_max(x, simd.f_splat(-LARGEST)), &mut half);
             half
         };
-        let (keys, values) = self.block.split_at_mut(BLOCK * width);
-        let group = &mut keys[self.slot / LANES * LANES * width..][..LANES * width];
+        // SAFETY (of both): the promise of `store`'s caller; single numbers of the
+        // position are written, and nothing of its neighbours.
+        let group = self.slot / LANES * LANES * width + self.slot % LANES;
         for (i, part) in self.k.as_chunks::<LANES>().0.iter().enumerate() {
             for (j, bits) in half(part).into_iter().enumerate() {
-                group[(i * LANES + j) * LANES + self.slot % LANES] = bits;
+                let at = group + (i * LANES + j) * LANES;
+                unsafe { self.block.write(at, 1)[0] = bits };
             }
         }
-        let to = &mut values[self.slot * width..][..width];
-        for (to, part) in to.as_chunks_mut::<LANES>().0.iter_mut().zip(self.v.as_chunks().0) {
-            *to = half(part);
+        for (i, part) in self.v.as_chunks::<LANES>().0.iter().enumerate() {
+            let at = BLOCK * width + self.slot * width + i * LANES;
+            unsafe { self.block.write(at, LANES).copy_from_slice(&half(part)) };
         }
     }
 }
@@ -82,6 +88,8 @@ pub struct Attend<'a> {
     pub head_width: usize,
     /// Query heads that share the key-value head.
     pub group: usize,
+    /// Factor of the scores.
+    pub scale: f32,
     /// How many of the latest positions a row sees, itself included.
     pub window: usize,
     /// The head's part of each of the sequence's blocks: where a block is, and
@@ -89,7 +97,7 @@ pub struct Attend<'a> {
     pub blocks: &'a [Shared<'a, u16>],
     /// Where in a block the head's part begins.
     pub offset: usize,
-    /// Queries, rotated and scaled, and where the results go.
+    /// Queries, rotated.
     pub q: SharedRows<'a>,
     /// Results.
     pub out: SharedRows<'a>,
@@ -210,7 +218,7 @@ impl Kernel for Run<'_, '_> {
 }
 
 impl Attend<'_> {
-    /// Copies the queries to where a tile's lie side by side.
+    /// Copies the queries, scaled, to where a tile's lie side by side.
     #[inline(always)]
     fn gather(&self, to: &mut [f32]) {
         let (width, queries) = (self.head_width, self.rows * self.group);
@@ -222,7 +230,7 @@ impl Attend<'_> {
                 // SAFETY: `attend`'s caller promises that nobody writes the queries.
                 let q = unsafe { self.q.read(self.row + row, column + width) };
                 for (d, &q) in q[column..].iter().enumerate() {
-                    tile[d * n + i] = q;
+                    tile[d * n + i] = q * self.scale;
                 }
             }
         }

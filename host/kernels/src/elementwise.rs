@@ -123,15 +123,15 @@ pub fn add(x: &mut [f32], y: &[f32]) {
 }
 
 /// Rotates one head by its position, pairing component i with i + half (GPT-NeoX,
-/// Qwen), and scales it. `cos` and `sin` have an angle for each pair.
+/// Qwen). `cos` and `sin` have an angle for each pair.
 ///
 /// # Panics
 /// When the lengths do not fit each other.
-pub fn rotate_halves(head: &mut [f32], cos: &[f32], sin: &[f32], scale: f32) {
+pub fn rotate_halves(head: &mut [f32], cos: &[f32], sin: &[f32]) {
     assert!(head.len() == 2 * cos.len() && cos.len() == sin.len(), "angles for another head");
     let (first, second) = head.split_at_mut(cos.len());
     for (((a, b), c), s) in first.iter_mut().zip(second).zip(cos).zip(sin) {
-        (*a, *b) = ((*a * c - *b * s) * scale, (*a * s + *b * c) * scale);
+        (*a, *b) = (*a * c - *b * s, *a * s + *b * c);
     }
 }
 
@@ -139,10 +139,10 @@ pub fn rotate_halves(head: &mut [f32], cos: &[f32], sin: &[f32], scale: f32) {
 ///
 /// # Panics
 /// When the lengths do not fit each other.
-pub fn rotate_neighbours(head: &mut [f32], cos: &[f32], sin: &[f32], scale: f32) {
+pub fn rotate_neighbours(head: &mut [f32], cos: &[f32], sin: &[f32]) {
     assert!(head.len() == 2 * cos.len() && cos.len() == sin.len(), "angles for another head");
     for ((pair, c), s) in head.chunks_exact_mut(2).zip(cos).zip(sin) {
         let (a, b) = (pair[0], pair[1]);
-        (pair[0], pair[1]) = ((a * c - b * s) * scale, (a * s + b * c) * scale);
+        (pair[0], pair[1]) = (a * c - b * s, a * s + b * c);
     }
 }

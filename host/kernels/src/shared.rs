@@ -83,6 +83,20 @@ impl<'a, T> Shared<'a, T> {
         unsafe { std::slice::from_raw_parts_mut(self.at.add(start), length) }
     }
 
+    /// The same memory seen as items of another type.
+    ///
+    /// # Panics
+    /// When it is not aligned to those, or no whole number of them.
+    pub fn cast<U: bytemuck::Pod>(self) -> Shared<'a, U>
+    where
+        T: bytemuck::Pod,
+    {
+        let bytes = self.length * size_of::<T>();
+        assert!(self.at.cast::<U>().is_aligned() && bytes.is_multiple_of(size_of::<U>()));
+        // Both types are plain data, for which any bytes are values.
+        Shared { at: self.at.cast(), length: bytes / size_of::<U>(), owner: PhantomData }
+    }
+
     /// A view of a part.
     ///
     /// # Panics

@@ -8,6 +8,8 @@
 //! number of rows in the pass, their order among sequences, or the gear.
 
 pub mod candle;
+pub mod cpu;
+mod spans;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -32,6 +34,12 @@ pub enum DeviceError {
         /// What its library said.
         reason: String,
     },
+    /// The device has no kernel for something in the model.
+    #[error("{0}")]
+    Unsupported(String),
+    /// There is not enough memory.
+    #[error("{0}; use a smaller model, a shorter --context, or free some memory")]
+    Memory(String),
     /// A pass was put together wrongly by the caller.
     #[error("a pass cannot be run: {0}")]
     BadPass(String),
@@ -59,18 +67,20 @@ pub struct Row {
 #[derive(Debug, Default)]
 pub struct Logits {
     vocabulary: usize,
+    rows: usize,
+    /// Rows of [`Logits::stride`] floats; those past `rows` are old.
     values: Vec<f32>,
 }
 
 impl Logits {
     /// Rows held.
     pub fn len(&self) -> usize {
-        self.values.len().checked_div(self.vocabulary).unwrap_or(0)
+        self.rows
     }
 
     /// Whether no row is held.
     pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
+        self.rows == 0
     }
 
     /// Logits of the i-th row that asked for them: one for each token id.
@@ -78,19 +88,35 @@ impl Logits {
     /// # Panics
     /// When fewer rows are held.
     pub fn row(&self, i: usize) -> &[f32] {
-        &self.values[i * self.vocabulary..][..self.vocabulary]
+        assert!(i < self.rows, "row {i} of {}", self.rows);
+        &self.values[i * Self::stride(self.vocabulary)..][..self.vocabulary]
     }
 
     /// Empties the buffer for a model with `vocabulary` tokens.
     pub fn reset(&mut self, vocabulary: usize) {
         self.vocabulary = vocabulary;
-        self.values.clear();
+        self.rows = 0;
     }
 
-    /// Appends whole rows.
-    pub fn extend(&mut self, values: &[f32]) {
-        debug_assert!(self.vocabulary > 0 && values.len().is_multiple_of(self.vocabulary));
-        self.values.extend_from_slice(values);
+    /// Floats from one row's beginning to the next's: whole groups of sixteen, which
+    /// is how some devices compute them.
+    pub fn stride(vocabulary: usize) -> usize {
+        vocabulary.next_multiple_of(16)
+    }
+
+    /// Adds `rows` rows and returns their floats, with old values in them, to be
+    /// written.
+    pub fn append(&mut self, vocabulary: usize, rows: usize) -> &mut [f32] {
+        if vocabulary != self.vocabulary {
+            self.reset(vocabulary);
+        }
+        let stride = Self::stride(vocabulary);
+        let (start, end) = (self.rows * stride, (self.rows + rows) * stride);
+        if end > self.values.len() {
+            self.values.resize(end, 0.0);
+        }
+        self.rows += rows;
+        &mut self.values[start..end]
     }
 }
 
@@ -101,6 +127,8 @@ pub struct Memory {
     pub weights: u64,
     /// KV caches of all sequences.
     pub kv: u64,
+    /// Intermediate results of a pass.
+    pub arena: u64,
 }
 
 /// A kind of hardware that models can be made resident on.
@@ -169,16 +197,20 @@ pub struct DeviceOptions {
     pub threads: Option<NonZeroUsize>,
 }
 
+/// The device that runs models where none is named.
+pub const DEFAULT: &str = "cpu";
+
 /// The device of that name.
 ///
 /// # Errors
-/// One sentence that names the devices there are.
+/// One sentence that names the devices there are, or says what the device lacks.
 pub fn by_name(name: &str, options: DeviceOptions) -> Result<Box<dyn Device>, String> {
     match name {
+        "cpu" => Ok(Box::new(cpu::CpuDevice::new(options)?)),
         "candle" if options.threads.is_some() => {
             Err("the candle device chooses its threads itself; leave out --threads".into())
         }
         "candle" => Ok(Box::new(candle::CandleDevice)),
-        _ => Err(format!("there is no device '{name}'; this build has: candle")),
+        _ => Err(format!("there is no device '{name}'; this build has: cpu, candle")),
     }
 }

@@ -21,6 +21,7 @@ mod weights;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::spans::{self, Bounds, Span};
 use super::{Device, DeviceError, KvId, Logits, Memory, ResidentModel, Row};
 use crate::gguf::GgufFile;
 use crate::graph::{self, Graph};
@@ -96,7 +97,14 @@ impl ResidentModel for CandleModel {
 
     fn run(&mut self, gear: usize, rows: &[Row], logits: &mut Logits) -> Result<f64, DeviceError> {
         let start = std::time::Instant::now();
-        let spans = self.check_rows(gear, rows)?;
+        let bounds = Bounds {
+            gear,
+            vocabulary: self.description.vocabulary,
+            context: self.description.context,
+        };
+        let mut spans = Vec::new();
+        let length = |kv| self.caches.get(&kv).map(KvCache::length);
+        spans::find(rows, bounds, length, &mut spans)?;
         let before: Vec<_> = spans.iter().map(|s| (s.kv, self.kv_length(s.kv))).collect();
         let thread = Arc::clone(&self.thread);
         let ran = thread.install(|| self.run_graph(gear, rows, &spans, logits));
@@ -130,54 +138,11 @@ impl ResidentModel for CandleModel {
     }
 
     fn memory(&self) -> Memory {
-        Memory { weights: self.weights.bytes(), kv: self.caches.values().map(KvCache::bytes).sum() }
-    }
-}
-
-/// Rows of one sequence within a pass.
-struct Span {
-    kv: KvId,
-    /// Index of the first row.
-    first: usize,
-    rows: usize,
-    /// Position of the first row.
-    position: usize,
-}
-
-impl CandleModel {
-    /// Checks the form that `run` asks for and finds each sequence's rows.
-    fn check_rows(&self, gear: usize, rows: &[Row]) -> Result<Vec<Span>, DeviceError> {
-        let bad = |what: String| Err(DeviceError::BadPass(what));
-        if rows.is_empty() || rows.len() > gear {
-            return bad(format!("{} rows do not fit gear {gear}", rows.len()));
+        Memory {
+            weights: self.weights.bytes(),
+            kv: self.caches.values().map(KvCache::bytes).sum(),
+            arena: 0,
         }
-        let mut spans: Vec<Span> = Vec::new();
-        for (i, row) in rows.iter().enumerate() {
-            if row.token as usize >= self.description.vocabulary {
-                return bad(format!("token {} is beyond the vocabulary", row.token));
-            }
-            let position = row.position as usize;
-            if position >= self.description.context {
-                return bad(format!("position {position} is beyond the model's context"));
-            }
-            match spans.last_mut() {
-                Some(span) if span.kv == row.kv => {
-                    if position != span.position + span.rows {
-                        return bad(format!("row {i} does not follow the row before it"));
-                    }
-                    span.rows += 1;
-                }
-                _ => {
-                    let repeated = spans.iter().any(|span| span.kv == row.kv);
-                    let known = self.caches.contains_key(&row.kv);
-                    if repeated || !known || position != self.kv_length(row.kv) {
-                        return bad(format!("row {i} does not continue its sequence"));
-                    }
-                    spans.push(Span { kv: row.kv, first: i, rows: 1, position });
-                }
-            }
-        }
-        Ok(spans)
     }
 }
 

@@ -1,0 +1,538 @@
+//! Compiling: from a graph's operations to fused steps over one arena.
+//!
+//! What is fused, each to save a pass over memory: a norm with the rounding of its
+//! result to activation records; products that share an input (Q, K and V; gate and
+//! up) in one step; bias, residual addition and the gated activation into the
+//! product they follow; rotation with the store into the KV cache.
+//!
+//! Every value gets a place in the arena for the steps between its first and its
+//! last use, so that one piece of memory, sized here, serves a whole pass.
+
+use aio_kernels::RecordKind;
+use aio_kernels::elementwise::Gate;
+use aio_kernels::pack::{GROUP, Layout};
+
+use super::weights::Weights;
+use crate::device::DeviceError;
+use crate::graph::{Activation, Graph, Op, RopeStyle, ValueId, Weight};
+
+/// Bytes that every buffer begins at a multiple of.
+const ALIGNMENT: usize = 64;
+
+/// A place in the arena.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Buffer {
+    pub start: usize,
+    pub bytes: usize,
+}
+
+/// Rows of f32 in the arena.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rows {
+    pub buffer: usize,
+    pub columns: usize,
+}
+
+/// Activation records in the arena.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Records {
+    pub buffer: usize,
+    pub kind: RecordKind,
+    /// Columns of a row.
+    pub columns: usize,
+}
+
+/// Where a product goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Target {
+    Rows(Rows),
+    Logits,
+}
+
+/// What a product does with its result; vectors by index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    Store,
+    Bias(usize),
+    Accumulate,
+}
+
+/// One product of a step.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Part {
+    pub matrix: usize,
+    pub rows: usize,
+    pub records: Records,
+    pub target: Target,
+    pub ending: Ending,
+}
+
+/// A rotation by position.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rotation {
+    pub x: Rows,
+    pub style: RopeStyle,
+    /// Index into [`Plan::angles`].
+    pub angles: usize,
+}
+
+/// Keys and values to store.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StoreKv {
+    pub layer: usize,
+    pub k: Rows,
+    pub v: Rows,
+}
+
+/// A fused operation; threads meet after each.
+#[derive(Debug, Clone)]
+pub(super) enum Step {
+    Embed {
+        table: usize,
+        scale: f32,
+        out: Rows,
+    },
+    Norm {
+        x: Rows,
+        weight: usize,
+        heads: usize,
+        epsilon: f32,
+        out: Rows,
+    },
+    NormQuantise {
+        x: Rows,
+        weight: usize,
+        epsilon: f32,
+        out: Vec<Records>,
+    },
+    Quantise {
+        x: Rows,
+        out: Vec<Records>,
+    },
+    Product {
+        parts: Vec<Part>,
+        gate: Option<(Gate, Rows, Rows)>,
+    },
+    RotateStore {
+        rotations: Vec<Rotation>,
+        store: Option<StoreKv>,
+    },
+    Attention {
+        layer: usize,
+        q: Rows,
+        heads: usize,
+        kv_heads: usize,
+        scale: f32,
+        window: usize,
+        out: Rows,
+    },
+    Add {
+        x: Rows,
+        y: Rows,
+    },
+    /// Keeps the rows that want logits; later steps see only these.
+    Select {
+        x: Rows,
+        out: Rows,
+    },
+}
+
+/// Rotary angles that a pass computes once: base and head width, and where cosines
+/// and sines go.
+#[derive(Debug, Clone)]
+pub(super) struct Angles {
+    pub base: f32,
+    /// `1 / base^(2i / head width)` for each pair of components.
+    pub frequencies: Vec<f64>,
+    pub cos: Rows,
+    pub sin: Rows,
+}
+
+/// A compiled graph.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub gear: usize,
+    pub steps: Vec<Step>,
+    pub angles: Vec<Angles>,
+    pub buffers: Vec<Buffer>,
+    /// Bytes of arena that a pass needs.
+    pub arena: usize,
+    pub vocabulary: usize,
+}
+
+impl Plan {
+    /// Compiles a graph.
+    ///
+    /// # Errors
+    /// When a weight is not loaded or the graph does what this device cannot.
+    pub fn compile(graph: &Graph, weights: &Weights) -> Result<Self, DeviceError> {
+        let mut compiler = Compiler {
+            graph,
+            weights,
+            steps: Vec::new(),
+            angles: Vec::new(),
+            sizes: Vec::new(),
+            rows: vec![None; graph.values.len()],
+            records: vec![Vec::new(); graph.values.len()],
+        };
+        let mut at = 0;
+        while at < graph.ops.len() {
+            at += compiler.step(at)?;
+        }
+        let uses = lifetimes(&compiler.steps, &compiler.angles, compiler.sizes.len());
+        let buffers = place(&compiler.sizes, &uses);
+        let arena = buffers.iter().map(|b| b.start + b.bytes).max().unwrap_or(0);
+        Ok(Self {
+            gear: graph.gear,
+            steps: compiler.steps,
+            angles: compiler.angles,
+            buffers,
+            arena,
+            vocabulary: graph.values[graph.logits].columns,
+        })
+    }
+}
+
+struct Compiler<'a> {
+    graph: &'a Graph,
+    weights: &'a Weights,
+    steps: Vec<Step>,
+    angles: Vec<Angles>,
+    /// Bytes of each buffer.
+    sizes: Vec<usize>,
+    /// Where each value is, once it has been computed.
+    rows: Vec<Option<Rows>>,
+    /// Records made of each value so far.
+    records: Vec<Vec<Records>>,
+}
+
+impl Compiler<'_> {
+    /// Compiles the operation at `at` and those fused with it; returns how many.
+    fn step(&mut self, at: usize) -> Result<usize, DeviceError> {
+        match &self.graph.ops[at] {
+            Op::Embed { table, scale, out } => {
+                let (table, out) = (self.weights.table_index(table)?, self.define(*out));
+                self.steps.push(Step::Embed { table, scale: *scale, out });
+                Ok(1)
+            }
+            Op::RmsNorm { x, weight, heads, epsilon, out } => {
+                self.norm(at, *x, weight, *heads, *epsilon, *out)?;
+                Ok(1)
+            }
+            Op::Linear { x, .. } => self.products(at, *x),
+            Op::Rope { .. } | Op::StoreKv { .. } => self.rotations(at),
+            Op::Attention { layer, q, heads, kv_heads, scale, window, out } => {
+                let q = self.of(*q)?;
+                let out = self.define(*out);
+                self.steps.push(Step::Attention {
+                    layer: *layer,
+                    q,
+                    heads: *heads,
+                    kv_heads: *kv_heads,
+                    scale: *scale,
+                    window: window.unwrap_or(usize::MAX),
+                    out,
+                });
+                Ok(1)
+            }
+            Op::Add { x: sum, y } => {
+                let (x, y) = (self.of(*sum)?, self.of(*y)?);
+                self.records[*sum].clear();
+                self.steps.push(Step::Add { x, y });
+                Ok(1)
+            }
+            Op::Gated { .. } => Err(unsupported("a gate that follows no product")),
+            Op::SelectRows { x, out } => {
+                let x = self.of(*x)?;
+                let out = self.define(*out);
+                self.steps.push(Step::Select { x, out });
+                Ok(1)
+            }
+        }
+    }
+
+    /// A norm; straight to records where only products read it.
+    fn norm(
+        &mut self,
+        at: usize,
+        x: ValueId,
+        weight: &Weight,
+        heads: usize,
+        epsilon: f32,
+        out: ValueId,
+    ) -> Result<(), DeviceError> {
+        let (x, weight) = (self.of(x)?, self.weights.index(weight)?);
+        let readers: Vec<&Op> =
+            self.graph.ops[at + 1..].iter().filter(|op| reads(op, out)).collect();
+        let only_products = readers.iter().all(|op| matches!(op, Op::Linear { .. }));
+        if heads > 1 || !only_products || readers.is_empty() {
+            let out = self.define(out);
+            self.steps.push(Step::Norm { x, weight, heads, epsilon, out });
+            return Ok(());
+        }
+        let mut kinds = Vec::new();
+        for op in readers {
+            if let Op::Linear { weight, .. } = op {
+                kinds.push(self.kind(weight)?);
+            }
+        }
+        let records = self.make_records(out, &kinds);
+        self.steps.push(Step::NormQuantise { x, weight, epsilon, out: records });
+        Ok(())
+    }
+
+    /// All products in a row that share their input, and what follows them.
+    fn products(&mut self, at: usize, x: ValueId) -> Result<usize, DeviceError> {
+        let ops = &self.graph.ops[at..];
+        let same = |op: &&Op| matches!(op, Op::Linear { x: input, .. } if *input == x);
+        let count = ops.iter().take_while(same).count();
+        self.quantise(x, &ops[..count])?;
+        // A single product that is only added to something adds it itself.
+        let mut used = count;
+        let mut added = None;
+        if count == 1
+            && let Op::Linear { out, bias: None, .. } = &ops[0]
+            && let Some(Op::Add { x: sum, y }) = ops.get(1)
+            && y == out
+            && self.reads_of(*out) == 1
+        {
+            (added, used) = (Some(*sum), 2);
+        }
+        let mut parts = Vec::new();
+        for op in &ops[..count] {
+            let Op::Linear { weight, bias, out, .. } = op else { continue };
+            let kind = self.kind(weight)?;
+            let Some(&records) = self.records[x].iter().find(|r| r.kind == kind) else {
+                return Err(unsupported("a product whose input was never computed"));
+            };
+            let ending = match (added, bias) {
+                (Some(_), _) => Ending::Accumulate,
+                (None, Some(bias)) => Ending::Bias(self.weights.index(bias)?),
+                (None, None) => Ending::Store,
+            };
+            let target = match added {
+                Some(sum) => {
+                    self.records[sum].clear();
+                    Target::Rows(self.of(sum)?)
+                }
+                None if *out == self.graph.logits => Target::Logits,
+                None => Target::Rows(self.define(*out)),
+            };
+            let matrix = self.weights.index(weight)?;
+            parts.push(Part { matrix, rows: weight.rows, records, target, ending });
+        }
+        let mut gate = None;
+        if let Some(Op::Gated { activation, gate: g, up, out }) = ops.get(count)
+            && self.reads_of(*g) == 1
+            && let (Some(gate_rows), Some(up_rows)) = (self.rows[*g], self.rows[*up])
+            && parts.len() == 2
+        {
+            let function = match activation {
+                Activation::Silu => Gate::Silu,
+                Activation::GeluTanh => Gate::GeluTanh,
+            };
+            // In place: the result takes the gate's buffer.
+            self.rows[*out] = Some(gate_rows);
+            gate = Some((function, gate_rows, up_rows));
+            used += 1;
+        }
+        self.steps.push(Step::Product { parts, gate });
+        Ok(used)
+    }
+
+    /// Makes the records of `x` that these products read, if they are not there.
+    fn quantise(&mut self, x: ValueId, products: &[Op]) -> Result<(), DeviceError> {
+        let mut kinds = Vec::new();
+        for op in products {
+            if let Op::Linear { weight, .. } = op {
+                let kind = self.kind(weight)?;
+                if !self.records[x].iter().any(|r| r.kind == kind) {
+                    kinds.push(kind);
+                }
+            }
+        }
+        if !kinds.is_empty() {
+            let from = self.of(x)?;
+            let out = self.make_records(x, &kinds);
+            self.steps.push(Step::Quantise { x: from, out });
+        }
+        Ok(())
+    }
+
+    /// All rotations in a row, and the store that follows them.
+    fn rotations(&mut self, at: usize) -> Result<usize, DeviceError> {
+        let mut rotations = Vec::new();
+        let mut used = 0;
+        for op in &self.graph.ops[at..] {
+            let Op::Rope { x, heads, style, base } = op else { break };
+            let x = self.of(*x)?;
+            let angles = self.angles(*base, x.columns / heads);
+            rotations.push(Rotation { x, style: *style, angles });
+            used += 1;
+        }
+        let mut store = None;
+        if let Some(Op::StoreKv { layer, k, v }) = self.graph.ops.get(at + used) {
+            store = Some(StoreKv { layer: *layer, k: self.of(*k)?, v: self.of(*v)? });
+            used += 1;
+        }
+        self.steps.push(Step::RotateStore { rotations, store });
+        Ok(used)
+    }
+
+    fn angles(&mut self, base: f32, width: usize) -> usize {
+        let pairs = width / 2;
+        let known = |a: &Angles| a.base == base && a.frequencies.len() == pairs;
+        if let Some(index) = self.angles.iter().position(known) {
+            return index;
+        }
+        let frequency = |i: usize| f64::from(base).powf(-2.0 * i as f64 / width as f64);
+        let (cos, sin) = (self.buffer_of(pairs), self.buffer_of(pairs));
+        let frequencies = (0..pairs).map(frequency).collect();
+        self.angles.push(Angles { base, frequencies, cos, sin });
+        self.angles.len() - 1
+    }
+
+    fn kind(&self, weight: &Weight) -> Result<RecordKind, DeviceError> {
+        let index = self.weights.index(weight)?;
+        Ok(Layout::of(self.weights.matrix(index).format).records)
+    }
+
+    fn make_records(&mut self, x: ValueId, kinds: &[RecordKind]) -> Vec<Records> {
+        let columns = self.graph.values[x].columns;
+        let mut made: Vec<Records> = Vec::new();
+        for &kind in kinds {
+            if !made.iter().any(|r| r.kind == kind) {
+                let bytes = self.graph.gear * kind.records(columns) * kind.bytes();
+                made.push(Records { buffer: self.buffer(bytes), kind, columns });
+            }
+        }
+        self.records[x].extend(&made);
+        made
+    }
+
+    fn define(&mut self, value: ValueId) -> Rows {
+        let rows = self.buffer_of(self.graph.values[value].columns);
+        self.rows[value] = Some(rows);
+        rows
+    }
+
+    /// Rows of `columns`, padded to whole groups.
+    fn buffer_of(&mut self, columns: usize) -> Rows {
+        let bytes = self.graph.gear * columns.next_multiple_of(GROUP) * size_of::<f32>();
+        Rows { buffer: self.buffer(bytes), columns }
+    }
+
+    fn buffer(&mut self, bytes: usize) -> usize {
+        self.sizes.push(bytes);
+        self.sizes.len() - 1
+    }
+
+    fn of(&self, value: ValueId) -> Result<Rows, DeviceError> {
+        self.rows[value]
+            .ok_or_else(|| unsupported("an operation that reads what was never computed"))
+    }
+
+    fn reads_of(&self, value: ValueId) -> usize {
+        self.graph.ops.iter().filter(|op| reads(op, value)).count()
+    }
+}
+
+fn unsupported(what: &str) -> DeviceError {
+    DeviceError::Unsupported(format!(
+        "the model's graph has {what}, which the cpu device cannot compile; use --device candle"
+    ))
+}
+
+/// Whether an operation reads a value.
+fn reads(op: &Op, value: ValueId) -> bool {
+    match op {
+        Op::Embed { .. } => false,
+        Op::RmsNorm { x, .. } | Op::Linear { x, .. } | Op::Rope { x, .. } => *x == value,
+        Op::SelectRows { x, .. } => *x == value,
+        Op::StoreKv { k, v, .. } => *k == value || *v == value,
+        Op::Attention { q, .. } => *q == value,
+        Op::Add { x, y } => *x == value || *y == value,
+        Op::Gated { gate, up, .. } => *gate == value || *up == value,
+    }
+}
+
+/// First and last step that uses each buffer.
+fn lifetimes(steps: &[Step], angles: &[Angles], buffers: usize) -> Vec<(usize, usize)> {
+    let mut uses: Vec<Option<(usize, usize)>> = vec![None; buffers];
+    for (i, step) in steps.iter().enumerate() {
+        step.buffers(|buffer| {
+            let (first, _) = uses[buffer].unwrap_or((i, i));
+            uses[buffer] = Some((first, i));
+        });
+    }
+    for angles in angles {
+        for rows in [angles.cos, angles.sin] {
+            uses[rows.buffer] = Some((0, steps.len()));
+        }
+    }
+    uses.into_iter().map(|used| used.unwrap_or((0, 0))).collect()
+}
+
+impl Step {
+    /// Calls `f` for each buffer that the step reads or writes.
+    pub fn buffers(&self, mut f: impl FnMut(usize)) {
+        match self {
+            Self::Embed { out, .. } => f(out.buffer),
+            Self::Norm { x, out, .. } | Self::Select { x, out } => {
+                f(x.buffer);
+                f(out.buffer);
+            }
+            Self::NormQuantise { x, out, .. } | Self::Quantise { x, out } => {
+                f(x.buffer);
+                out.iter().for_each(|r| f(r.buffer));
+            }
+            Self::Product { parts, .. } => {
+                for part in parts {
+                    f(part.records.buffer);
+                    if let Target::Rows(rows) = part.target {
+                        f(rows.buffer);
+                    }
+                }
+            }
+            Self::RotateStore { rotations, store } => {
+                rotations.iter().for_each(|r| f(r.x.buffer));
+                if let Some(store) = store {
+                    f(store.k.buffer);
+                    f(store.v.buffer);
+                }
+            }
+            Self::Attention { q, out, .. } => {
+                f(q.buffer);
+                f(out.buffer);
+            }
+            Self::Add { x, y } => {
+                f(x.buffer);
+                f(y.buffer);
+            }
+        }
+    }
+}
+
+/// Places buffers, largest first, each at the lowest place where it meets none that
+/// lives at the same time.
+fn place(sizes: &[usize], uses: &[(usize, usize)]) -> Vec<Buffer> {
+    let mut order: Vec<usize> = (0..sizes.len()).collect();
+    order.sort_by_key(|&i| (std::cmp::Reverse(sizes[i]), i));
+    let mut placed: Vec<Option<Buffer>> = vec![None; sizes.len()];
+    for i in order {
+        let overlaps = |j: usize| uses[i].0 <= uses[j].1 && uses[j].0 <= uses[i].1;
+        let mut taken: Vec<Buffer> =
+            (0..sizes.len()).filter(|&j| overlaps(j)).filter_map(|j| placed[j]).collect();
+        taken.sort_by_key(|b| b.start);
+        let bytes = sizes[i].next_multiple_of(ALIGNMENT);
+        let mut start = 0;
+        for other in taken {
+            if start + bytes <= other.start {
+                break;
+            }
+            start = start.max(other.start + other.bytes);
+        }
+        placed[i] = Some(Buffer { start, bytes });
+    }
+    placed.into_iter().flatten().collect()
+}

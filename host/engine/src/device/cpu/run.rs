@@ -1,0 +1,360 @@
+//! Running a plan: every thread walks the steps, does its share of each, and meets
+//! the others.
+//!
+//! Shares follow the step: groups of output components for products, rows for
+//! everything that works on whole rows, sequences and heads for attention. A share
+//! decides who computes a number, never how: that is why the number of threads
+//! does not change results.
+
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+use aio_kernels::attention::{self, Attend};
+use aio_kernels::elementwise::{self, Gate};
+use aio_kernels::matrix::{self, Epilogue, Tiles};
+use aio_kernels::pack::{GROUP, Layout};
+use aio_kernels::pool::Team;
+use aio_kernels::shared::{Shared, SharedRows};
+use aio_kernels::{Isa, activation, block};
+
+use super::kv::KvShape;
+use super::plan::{Ending, Part, Plan, Records, Rows, Step, Target};
+use super::weights::Weights;
+use crate::device::Row;
+use crate::device::spans::Span;
+use crate::graph::RopeStyle;
+
+/// Groups of gate and up that are multiplied before the activation joins them, when
+/// a pass has several tiles: their results then still are in the cache.
+const GATED_GROUPS: usize = 16;
+
+/// What a thread needs to itself.
+pub(super) struct ThreadScratch {
+    pub row: Vec<f32>,
+    pub attention: attention::Scratch,
+}
+
+/// A span's cache, for the length of a pass.
+#[derive(Clone, Copy)]
+pub(super) struct SpanCache<'a> {
+    pub span: Span,
+    pub blocks: &'a [Shared<'static, u16>],
+}
+
+/// A pass under way.
+pub(super) struct Pass<'a> {
+    pub isa: Isa,
+    pub plan: &'a Plan,
+    pub weights: &'a Weights,
+    pub shape: KvShape,
+    pub rows: &'a [Row],
+    /// Indices of the rows that want logits.
+    pub selected: &'a [usize],
+    pub spans: &'a [SpanCache<'a>],
+    pub arena: Shared<'a, u8>,
+    pub logits: SharedRows<'a>,
+    pub scratch: &'a [Mutex<ThreadScratch>],
+}
+
+impl Pass<'_> {
+    /// One thread's part of the pass.
+    pub fn run(&self, team: &Team<'_>) {
+        let mut scratch = self.scratch[team.thread].lock().unwrap_or_else(PoisonError::into_inner);
+        self.angles(team);
+        // Rows that the steps see: all, until those that want logits are selected.
+        let mut rows = self.rows.len();
+        for step in &self.plan.steps {
+            if let Step::Select { x, out } = step {
+                if self.selected.is_empty() {
+                    return; // The caches are filled, and nobody wants the rest.
+                }
+                rows = self.selected.len();
+                self.select(team, *x, *out);
+            } else {
+                self.step(step, rows, team, &mut scratch);
+            }
+            team.meet();
+        }
+    }
+
+    fn step(&self, step: &Step, rows: usize, team: &Team<'_>, scratch: &mut ThreadScratch) {
+        match step {
+            Step::Embed { table, scale, out } => self.embed(*table, *scale, *out, team),
+            Step::Norm { x, weight, heads, epsilon, out } => {
+                self.norm(team.share(rows), *x, *weight, (*heads, *epsilon), *out);
+            }
+            Step::NormQuantise { x, weight, epsilon, out } => {
+                let x = self.rows_of(*x);
+                let weight = &self.weights.vector(*weight)[..out[0].columns];
+                let to = &mut scratch.row[..weight.len()];
+                for row in rows_to_quantise(rows, team) {
+                    // SAFETY: the step before wrote these rows, and none does now.
+                    let from = unsafe { x.read(row, weight.len()) };
+                    elementwise::rms_norm(self.isa, from, weight, *epsilon, to);
+                    self.quantise(row, to, rows, out, team);
+                }
+            }
+            Step::Quantise { x, out } => {
+                let (x, columns) = (self.rows_of(*x), x.columns);
+                for row in rows_to_quantise(rows, team) {
+                    // SAFETY: the step before wrote these rows, and none does now.
+                    self.quantise(row, unsafe { x.read(row, columns) }, rows, out, team);
+                }
+            }
+            Step::Product { parts, gate } => self.products(parts, *gate, rows, team),
+            Step::RotateStore { .. } => self.rotate_and_store(step, team),
+            Step::Attention { .. } => self.attend(step, team, &mut scratch.attention),
+            Step::Add { x, y } => {
+                let (to, from, columns) = (self.rows_of(*x), self.rows_of(*y), x.columns);
+                for row in team.share(rows) {
+                    // SAFETY: a row belongs to one thread's share.
+                    elementwise::add(unsafe { to.write(row, 0, columns) }, unsafe {
+                        from.read(row, columns)
+                    });
+                }
+            }
+            Step::Select { .. } => {}
+        }
+    }
+
+    /// A buffer of rows.
+    fn rows_of(&self, rows: Rows) -> SharedRows<'_> {
+        let buffer = self.plan.buffers[rows.buffer];
+        let bytes = self.arena.part(buffer.start, buffer.bytes);
+        SharedRows { floats: bytes.cast(), stride: rows.columns.next_multiple_of(GROUP) }
+    }
+
+    fn records_of(&self, records: Records) -> Shared<'_, u8> {
+        let buffer = self.plan.buffers[records.buffer];
+        self.arena.part(buffer.start, buffer.bytes)
+    }
+
+    /// Cosines and sines, in f64: at long contexts an f32 product would lose the
+    /// fraction that matters.
+    fn angles(&self, team: &Team<'_>) {
+        for angles in &self.plan.angles {
+            let (cos, sin) = (self.rows_of(angles.cos), self.rows_of(angles.sin));
+            let pairs = angles.frequencies.len();
+            for row in team.share(self.rows.len()) {
+                let position = f64::from(self.rows[row].position);
+                // SAFETY: a row belongs to one thread's share.
+                let (cos, sin) = unsafe { (cos.write(row, 0, pairs), sin.write(row, 0, pairs)) };
+                for ((cos, sin), frequency) in cos.iter_mut().zip(sin).zip(&angles.frequencies) {
+                    let (s, c) = (position * frequency).sin_cos();
+                    (*cos, *sin) = (c as f32, s as f32);
+                }
+            }
+        }
+        // Embedding follows, and the threads meet after it: nobody rotates before.
+    }
+
+    fn embed(&self, table: usize, scale: f32, out: Rows, team: &Team<'_>) {
+        let (format, bytes) = self.weights.table(table);
+        let row_bytes = format.row_bytes(out.columns);
+        let to = self.rows_of(out);
+        for row in team.share(self.rows.len()) {
+            let from = &bytes[self.rows[row].token as usize * row_bytes..][..row_bytes];
+            // SAFETY: a row belongs to one thread's share.
+            let to = unsafe { to.write(row, 0, out.columns) };
+            block::dequantise(format, from, to);
+            if scale != 1.0 {
+                to.iter_mut().for_each(|x| *x *= scale);
+            }
+        }
+    }
+
+    fn norm(
+        &self,
+        share: Range<usize>,
+        x: Rows,
+        weight: usize,
+        (heads, epsilon): (usize, f32),
+        out: Rows,
+    ) {
+        let columns = x.columns / heads;
+        let weight = &self.weights.vector(weight)[..columns];
+        let (from, to) = (self.rows_of(x), self.rows_of(out));
+        for row in share {
+            // SAFETY: a row belongs to one thread's share.
+            let (from, to) = unsafe { (from.read(row, x.columns), to.write(row, 0, x.columns)) };
+            for (from, to) in from.chunks_exact(columns).zip(to.chunks_exact_mut(columns)) {
+                elementwise::rms_norm(self.isa, from, weight, epsilon, to);
+            }
+        }
+    }
+
+    /// Rounds this thread's blocks of one of `rows` rows to records.
+    fn quantise(&self, row: usize, x: &[f32], rows: usize, out: &[Records], team: &Team<'_>) {
+        let tiles = Tiles::new(rows, self.isa.tile());
+        for &records in out {
+            let Records { kind, columns, .. } = records;
+            let to = self.records_of(records);
+            let count = kind.records(columns);
+            let blocks = if by_blocks(rows, team) { team.share(count) } else { 0..count };
+            let place = tiles.place(row, count);
+            // SAFETY: a block of a row belongs to one thread's share.
+            unsafe { activation::quantise_row(self.isa, kind, x, blocks, to, place) };
+        }
+    }
+
+    fn products(
+        &self,
+        parts: &[Part],
+        gate: Option<(Gate, Rows, Rows)>,
+        rows: usize,
+        team: &Team<'_>,
+    ) {
+        let tiles = Tiles::new(rows, self.isa.tile());
+        let Some((function, gate, up)) = gate else {
+            for part in parts {
+                self.product(part, team.share(part.rows.div_ceil(GROUP)), tiles);
+            }
+            return;
+        };
+        // Gate and up have the same shape, so that a thread has the same share of both.
+        let groups = team.share(parts[0].rows.div_ceil(GROUP));
+        let step = if rows > self.isa.tile() { GATED_GROUPS } else { groups.len().max(1) };
+        let (gate, up) = (self.rows_of(gate), self.rows_of(up));
+        let mut start = groups.start;
+        while start < groups.end {
+            let end = (start + step).min(groups.end);
+            parts.iter().for_each(|part| self.product(part, start..end, tiles));
+            for row in 0..rows {
+                let (column, columns) = (start * GROUP, (end - start) * GROUP);
+                // SAFETY: these columns belong to this thread's share of the groups.
+                let (gate, up) =
+                    unsafe { (gate.write(row, column, columns), up.write(row, column, columns)) };
+                elementwise::gated(self.isa, function, gate, up);
+            }
+            start = end;
+        }
+    }
+
+    fn product(&self, part: &Part, groups: Range<usize>, tiles: Tiles) {
+        let out = match part.target {
+            Target::Rows(rows) => self.rows_of(rows),
+            Target::Logits => self.logits,
+        };
+        let epilogue = match part.ending {
+            Ending::Store => Epilogue::Store,
+            Ending::Bias(bias) => Epilogue::Bias(self.weights.vector(bias)),
+            Ending::Accumulate => Epilogue::Accumulate,
+        };
+        let matrix = self.weights.matrix(part.matrix);
+        debug_assert_eq!(Layout::of(matrix.format).records, part.records.kind);
+        let records = self.records_of(part.records);
+        // SAFETY: the step before wrote the records; the groups are this thread's.
+        unsafe { matrix::product(self.isa, matrix, groups, records, tiles, out, epilogue) };
+    }
+
+    fn rotate_and_store(&self, step: &Step, team: &Team<'_>) {
+        let Step::RotateStore { rotations, store } = step else { return };
+        let share = team.share(self.rows.len());
+        for rotation in rotations {
+            let angles = &self.plan.angles[rotation.angles];
+            let (cos, sin) = (self.rows_of(angles.cos), self.rows_of(angles.sin));
+            let (x, pairs) = (self.rows_of(rotation.x), angles.frequencies.len());
+            let rotate = match rotation.style {
+                RopeStyle::Halves => elementwise::rotate_halves,
+                RopeStyle::Neighbours => elementwise::rotate_neighbours,
+            };
+            for row in share.clone() {
+                // SAFETY: a row belongs to one thread's share.
+                let (cos, sin, x) = unsafe {
+                    (
+                        cos.read(row, pairs),
+                        sin.read(row, pairs),
+                        x.write(row, 0, rotation.x.columns),
+                    )
+                };
+                x.chunks_exact_mut(2 * pairs).for_each(|head| rotate(head, cos, sin));
+            }
+        }
+        let Some(store) = store else { return };
+        let (k, v, columns) = (self.rows_of(store.k), self.rows_of(store.v), store.k.columns);
+        let width = self.shape.head_width;
+        for cache in self.spans {
+            let span = cache.span;
+            for row in share.start.max(span.first)..share.end.min(span.first + span.rows) {
+                let position = span.position + row - span.first;
+                let block = cache.blocks[position / attention::BLOCK];
+                // SAFETY: the step before wrote the rows, and this thread just now.
+                let (k, v) = unsafe { (k.read(row, columns), v.read(row, columns)) };
+                for (head, (k, v)) in k.chunks_exact(width).zip(v.chunks_exact(width)).enumerate() {
+                    let offset = self.shape.offset(store.layer, head);
+                    let part = block.part(offset, attention::block_length(width));
+                    // SAFETY: a position belongs to one row, and that to one share; the
+                    // kernel writes that position alone.
+                    unsafe { attention::store(self.isa, position % attention::BLOCK, k, v, part) };
+                }
+            }
+        }
+    }
+
+    /// Work is dealt out by sequence, rows and heads; where that makes few pieces,
+    /// query heads that share keys are dealt out one by one.
+    fn attend(&self, step: &Step, team: &Team<'_>, scratch: &mut attention::Scratch) {
+        let &Step::Attention { layer, q, heads, kv_heads, scale, window, out } = step else {
+            return;
+        };
+        let (q, out) = (self.rows_of(q), self.rows_of(out));
+        let (group, width) = (heads / kv_heads, self.shape.head_width);
+        let rows_at_once = (attention::Scratch::QUERIES / group).max(1);
+        let chunks = |span: Span| span.rows.div_ceil(rows_at_once);
+        let pieces = self.spans.iter().map(|c| chunks(c.span)).sum::<usize>() * kv_heads;
+        let uneven = !pieces.is_multiple_of(team.threads) && pieces < 8 * team.threads;
+        let (parts, group) = if uneven { (group, 1) } else { (1, group) };
+        let mut piece = 0;
+        for cache in self.spans {
+            let span = cache.span;
+            for chunk in 0..chunks(span) {
+                let first = chunk * rows_at_once;
+                for head in 0..kv_heads * parts {
+                    piece += 1;
+                    if piece % team.threads != team.thread {
+                        continue;
+                    }
+                    let work = Attend {
+                        head_width: width,
+                        group,
+                        window,
+                        scale,
+                        blocks: cache.blocks,
+                        offset: self.shape.offset(layer, head / parts),
+                        q,
+                        out,
+                        column: head * group * width,
+                        row: span.first + first,
+                        rows: rows_at_once.min(span.rows - first),
+                        position: span.position + first,
+                    };
+                    // SAFETY: the steps before wrote queries and cache; no two pieces
+                    // have the same rows and heads.
+                    unsafe { attention::attend(self.isa, &work, scratch) };
+                }
+            }
+        }
+    }
+
+    fn select(&self, team: &Team<'_>, x: Rows, out: Rows) {
+        let (from, to) = (self.rows_of(x), self.rows_of(out));
+        for i in team.share(self.selected.len()) {
+            // SAFETY: a row belongs to one thread's share, and the results have a
+            // buffer of their own.
+            let (from, to) =
+                unsafe { (from.read(self.selected[i], x.columns), to.write(i, 0, x.columns)) };
+            to.copy_from_slice(from);
+        }
+    }
+}
+
+/// Whether few rows are shared by blocks. Each thread then makes every row's values,
+/// which is cheaper than waiting for whoever does.
+fn by_blocks(rows: usize, team: &Team<'_>) -> bool {
+    rows < team.threads
+}
+
+/// The rows of which this thread makes records.
+fn rows_to_quantise(rows: usize, team: &Team<'_>) -> Range<usize> {
+    if by_blocks(rows, team) { 0..rows } else { team.share(rows) }
+}
