@@ -10,6 +10,8 @@ mod build;
 
 pub use build::build;
 
+pub use crate::model::{Activation, RopeStyle};
+
 /// Index of a value in [`Graph::values`].
 pub type ValueId = usize;
 
@@ -33,22 +35,29 @@ pub struct Weight {
     pub columns: usize,
 }
 
-/// One step of a forward pass. `rows` means the rows of the pass.
+/// One step of a forward pass. `rows` means the rows of the pass. Everything a
+/// step needs is in it: a device need not ask the model's description.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Op {
-    /// `out[r] = table[token of row r]`.
+    /// `out[r] = table[token of row r] * scale`.
     Embed {
         /// Embedding table, vocabulary x width.
         table: Weight,
+        /// Factor of every component; mostly 1.
+        scale: f32,
         /// Result.
         out: ValueId,
     },
-    /// `out[r] = x[r] / sqrt(mean(x[r]^2) + epsilon) * weight`.
+    /// `out[r][h] = x[r][h] / sqrt(mean(x[r][h]^2) + epsilon) * weight`, where
+    /// `[h]` is the h-th of `heads` equal parts of a row.
     RmsNorm {
         /// Input.
         x: ValueId,
-        /// Scale of each component.
+        /// Scale of each component of a part; the same for all parts.
         weight: Weight,
+        /// Parts that are normalised by themselves; 1 for the whole row. Divides
+        /// the columns.
+        heads: usize,
         /// Added before the root.
         epsilon: f32,
         /// Result.
@@ -65,12 +74,17 @@ pub enum Op {
         /// Result.
         out: ValueId,
     },
-    /// Rotates each head of `x` by its row's position, in place.
+    /// Rotates each head of `x` by its row's position, in place: the i-th pair of
+    /// components by the angle `position / base^(2i / head width)`.
     Rope {
         /// Queries or keys.
         x: ValueId,
-        /// Heads in `x`.
+        /// Heads in `x`; the head width is columns / heads.
         heads: usize,
+        /// Which components make a pair.
+        style: RopeStyle,
+        /// Base of the frequencies.
+        base: f32,
     },
     /// Puts keys and values of each row into its sequence's KV cache.
     StoreKv {
@@ -81,12 +95,23 @@ pub enum Op {
         /// Values.
         v: ValueId,
     },
-    /// Each row attends to its sequence's cache, up to its own position.
+    /// Each row attends to its sequence's cache, up to its own position:
+    /// `out[r][h] = softmax(q[r][h] * K[g]^T * scale) * V[g]`, where `h` is a query
+    /// head and `g = h / (heads / kv_heads)` its key and value head.
     Attention {
         /// Transformer block.
         layer: usize,
         /// Queries.
         q: ValueId,
+        /// Heads in `q`; the head width is columns / heads.
+        heads: usize,
+        /// Heads in the cache; divides `heads`.
+        kv_heads: usize,
+        /// Factor of the scores.
+        scale: f32,
+        /// The most recent tokens that a row sees, itself included; all of its
+        /// sequence where absent.
+        window: Option<usize>,
         /// Result.
         out: ValueId,
     },
@@ -97,8 +122,10 @@ pub enum Op {
         /// Added.
         y: ValueId,
     },
-    /// `out = silu(gate) * up`.
-    SwiGlu {
+    /// `out = activation(gate) * up`.
+    Gated {
+        /// Applied to each component of the gate.
+        activation: Activation,
         /// Gate.
         gate: ValueId,
         /// Factor.

@@ -16,6 +16,26 @@ pub enum RopeStyle {
     Neighbours,
 }
 
+/// The function that bends a feed-forward layer's gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// `x / (1 + e^-x)`.
+    Silu,
+    /// `x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))`: the usual
+    /// approximation of GELU, which models that name it were trained with.
+    GeluTanh,
+}
+
+/// How an architecture whose files name a sliding window uses it.
+#[derive(Debug)]
+pub struct Alternation {
+    /// Each layer of this many is global, the last of them; the others are local:
+    /// they see the window only.
+    pub global_every: usize,
+    /// Base of the local layers' rotary frequencies, where the file names none.
+    pub local_rope_base: f32,
+}
+
 /// What sets one architecture apart, as far as metadata does not say.
 #[derive(Debug)]
 pub struct Architecture {
@@ -25,12 +45,51 @@ pub struct Architecture {
     pub rope: RopeStyle,
     /// Whether the Q, K and V projections have biases.
     pub qkv_bias: bool,
+    /// Whether each head of Q and K is normalised before it is rotated.
+    pub head_norms: bool,
+    /// Whether what attention and feed-forward give is normalised before it is
+    /// added to the residual stream.
+    pub post_norms: bool,
+    /// What bends the feed-forward layer's gate.
+    pub activation: Activation,
+    /// Whether embeddings are multiplied by the root of the width.
+    pub scaled_embedding: bool,
+    /// Which layers see a sliding window; none where absent.
+    pub alternation: Option<Alternation>,
 }
 
 /// The architectures this engine runs.
 pub const ARCHITECTURES: &[Architecture] = &[
-    Architecture { name: "llama", rope: RopeStyle::Neighbours, qkv_bias: false },
-    Architecture { name: "qwen2", rope: RopeStyle::Halves, qkv_bias: true },
+    Architecture {
+        name: "llama",
+        rope: RopeStyle::Neighbours,
+        qkv_bias: false,
+        head_norms: false,
+        post_norms: false,
+        activation: Activation::Silu,
+        scaled_embedding: false,
+        alternation: None,
+    },
+    Architecture {
+        name: "qwen2",
+        rope: RopeStyle::Halves,
+        qkv_bias: true,
+        head_norms: false,
+        post_norms: false,
+        activation: Activation::Silu,
+        scaled_embedding: false,
+        alternation: None,
+    },
+    Architecture {
+        name: "gemma3",
+        rope: RopeStyle::Halves,
+        qkv_bias: false,
+        head_norms: true,
+        post_norms: true,
+        activation: Activation::GeluTanh,
+        scaled_embedding: true,
+        alternation: Some(Alternation { global_every: 6, local_rope_base: 10_000.0 }),
+    },
 ];
 
 /// Why a model cannot be run.
@@ -63,6 +122,17 @@ pub enum ModelError {
     },
 }
 
+/// Layers that see only the most recent tokens.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LocalLayers {
+    /// Tokens that they see, the row's own included.
+    pub window: usize,
+    /// Each layer of this many is global, the last of them.
+    pub global_every: usize,
+    /// Base of their rotary frequencies.
+    pub rope_base: f32,
+}
+
 /// One model's shape. Widths are in components, `context` in tokens.
 #[derive(Debug, Clone)]
 pub struct ModelDescription {
@@ -84,8 +154,12 @@ pub struct ModelDescription {
     pub vocabulary: usize,
     /// Longest context.
     pub context: usize,
-    /// Base of the rotary frequencies.
-    pub rope_base: f32,
+    /// Factor of the embeddings.
+    pub embedding_scale: f32,
+    /// Base of the rotary frequencies in global layers.
+    pub global_rope_base: f32,
+    /// Which layers are not global, and how they differ; all are where absent.
+    pub local: Option<LocalLayers>,
     /// Added to the mean square before the root.
     pub norm_epsilon: f32,
     /// Whether the output projection is the embedding table.
@@ -120,7 +194,10 @@ impl ModelDescription {
         };
         let rope_key = key("rope.freq_base");
         // 10,000 is what llama.cpp assumes where the key is absent.
-        let rope_base = if gguf.has_key(&rope_key) { gguf.float(&rope_key)? } else { 10_000.0 };
+        let global_rope_base =
+            if gguf.has_key(&rope_key) { gguf.float(&rope_key)? } else { 10_000.0 };
+        let embedding_scale =
+            if architecture.scaled_embedding { (width as f64).sqrt() as f32 } else { 1.0 };
         let description = Self {
             architecture,
             layers: gguf.integer(&key("block_count"))?,
@@ -131,7 +208,9 @@ impl ModelDescription {
             head_width,
             vocabulary: gguf.tensor("token_embd.weight")?.rows,
             context: gguf.integer(&key("context_length"))?,
-            rope_base,
+            embedding_scale,
+            global_rope_base,
+            local: local_layers(gguf, architecture)?,
             norm_epsilon: gguf.float(&key("attention.layer_norm_rms_epsilon"))?,
             tied_output: !gguf.has_tensor("output.weight"),
         };
@@ -155,7 +234,16 @@ impl ModelDescription {
                 "query heads that are no multiple of the key and value heads",
             ),
             (self.head_width == 0 || !self.head_width.is_multiple_of(2), "heads of odd width"),
-            (self.rope_base <= 0.0, "a rotary base that is not positive"),
+            (self.width == 0, "no width"),
+            (self.global_rope_base <= 0.0, "a rotary base that is not positive"),
+            (
+                self.local.is_some_and(|l| l.global_every == 0),
+                "a pattern of local layers without a length",
+            ),
+            (
+                self.local.is_some_and(|l| l.rope_base <= 0.0),
+                "a rotary base of local layers that is not positive",
+            ),
             (partial_rope, "rotary embedding of a part of each head"),
             (scaled || gguf.has_tensor("rope_freqs.weight"), "scaled rotary frequencies"),
         ];
@@ -177,4 +265,44 @@ impl ModelDescription {
     pub fn kv_width(&self) -> usize {
         self.kv_heads * self.head_width
     }
+
+    /// Base of a layer's rotary frequencies.
+    pub fn rope_base(&self, layer: usize) -> f32 {
+        self.local_layer(layer).map_or(self.global_rope_base, |local| local.rope_base)
+    }
+
+    /// The most recent tokens that a layer's rows see, each itself included; all
+    /// where absent.
+    pub fn window(&self, layer: usize) -> Option<usize> {
+        self.local_layer(layer).map(|local| local.window)
+    }
+
+    /// Factor of attention scores.
+    pub fn attention_scale(&self) -> f32 {
+        (1.0 / (self.head_width as f64).sqrt()) as f32
+    }
+
+    fn local_layer(&self, layer: usize) -> Option<LocalLayers> {
+        self.local.filter(|local| !(layer + 1).is_multiple_of(local.global_every))
+    }
+}
+
+/// The local layers of a file of this architecture; none where it has no such
+/// layers or the file names no window.
+fn local_layers(
+    gguf: &GgufFile,
+    architecture: &Architecture,
+) -> Result<Option<LocalLayers>, GgufError> {
+    let Some(alternation) = &architecture.alternation else { return Ok(None) };
+    let key = |suffix: &str| format!("{}.{suffix}", architecture.name);
+    let window_key = key("attention.sliding_window");
+    if !gguf.has_key(&window_key) {
+        return Ok(None);
+    }
+    let window = gguf.integer(&window_key)?;
+    let base_key = key("rope.freq_base_swa");
+    let rope_base =
+        if gguf.has_key(&base_key) { gguf.float(&base_key)? } else { alternation.local_rope_base };
+    let global_every = alternation.global_every;
+    Ok((window > 0).then_some(LocalLayers { window, global_every, rope_base }))
 }

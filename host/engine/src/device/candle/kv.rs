@@ -1,6 +1,8 @@
 //! The KV cache of one sequence as candle tensors: for each layer keys and
 //! values of `kv_heads x capacity x head width`, f32, grown by doubling.
 
+use std::ops::Range;
+
 use candle_core::{DType, Device, Result, Tensor};
 
 use crate::model::ModelDescription;
@@ -65,10 +67,13 @@ impl KvCache {
         Ok(())
     }
 
-    /// Keys and values of the first `tokens` tokens.
-    pub(super) fn view(&self, layer: usize, tokens: usize) -> Result<(Tensor, Tensor)> {
+    /// Keys and values of the tokens at `positions`.
+    pub(super) fn view(&self, layer: usize, positions: Range<usize>) -> Result<(Tensor, Tensor)> {
         match &self.layers[layer] {
-            Some(cache) => Ok((cache.k.narrow(1, 0, tokens)?, cache.v.narrow(1, 0, tokens)?)),
+            Some(cache) => {
+                let of = |t: &Tensor| t.narrow(1, positions.start, positions.len());
+                Ok((of(&cache.k)?, of(&cache.v)?))
+            }
             None => candle_core::bail!("layer {layer} has stored nothing yet"),
         }
     }

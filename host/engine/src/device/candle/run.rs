@@ -4,8 +4,7 @@ use candle_core::{Device, Result, Tensor};
 
 use super::{CandleModel, Span, failed};
 use crate::device::{DeviceError, Logits, Row};
-use crate::graph::{Op, ValueId};
-use crate::model::RopeStyle;
+use crate::graph::{Activation, Op, RopeStyle, ValueId};
 
 /// Tensors by value; empty until their operation has run.
 struct Values(Vec<Option<Tensor>>);
@@ -25,8 +24,49 @@ impl Values {
 
 /// Cosines and sines of a pass's rows, `rows x head width / 2` each.
 struct Rotation {
+    base: f32,
+    width: usize,
     cos: Tensor,
     sin: Tensor,
+}
+
+/// Rotations of a pass, each computed when a layer first needs it: models have
+/// one or two.
+struct Rotations<'a> {
+    rows: &'a [Row],
+    known: Vec<Rotation>,
+}
+
+impl Rotations<'_> {
+    fn get(&mut self, base: f32, width: usize) -> Result<&Rotation> {
+        let known = self.known.iter().position(|r| r.base == base && r.width == width);
+        let index = known.unwrap_or(self.known.len());
+        if known.is_none() {
+            self.known.push(Rotation::new(self.rows, base, width)?);
+        }
+        Ok(&self.known[index])
+    }
+}
+
+impl Rotation {
+    /// Angles are computed in f64: at long contexts an f32 product would lose the
+    /// fraction that matters.
+    fn new(rows: &[Row], base: f32, width: usize) -> Result<Self> {
+        let frequency = |i: usize| f64::from(base).powf(2.0 * i as f64 / width as f64);
+        let angles = rows.iter().flat_map(|row| {
+            let position = f64::from(row.position);
+            (0..width / 2).map(move |i| position / frequency(i))
+        });
+        let (cos, sin): (Vec<f32>, Vec<f32>) =
+            angles.map(|angle| (angle.cos() as f32, angle.sin() as f32)).unzip();
+        let shape = (rows.len(), width / 2);
+        Ok(Self {
+            base,
+            width,
+            cos: Tensor::from_vec(cos, shape, &Device::Cpu)?,
+            sin: Tensor::from_vec(sin, shape, &Device::Cpu)?,
+        })
+    }
 }
 
 impl CandleModel {
@@ -62,7 +102,7 @@ impl CandleModel {
         rows: &[Row],
         spans: &[Span],
     ) -> std::result::Result<Values, DeviceError> {
-        let rotation = self.rotation(rows).map_err(failed("computed rotary angles"))?;
+        let mut rotations = Rotations { rows, known: Vec::new() };
         let mut values = Values(vec![None; graph.values.len()]);
         for op in &graph.ops {
             if let Op::SelectRows { .. } = op
@@ -70,7 +110,7 @@ impl CandleModel {
             {
                 break; // Nobody wants logits: the caches are filled, the rest is not needed.
             }
-            self.run_op(op, rows, spans, &rotation, &mut values).map_err(failed(name(op)))?;
+            self.run_op(op, rows, spans, &mut rotations, &mut values).map_err(failed(name(op)))?;
         }
         Ok(values)
     }
@@ -80,16 +120,20 @@ impl CandleModel {
         op: &Op,
         rows: &[Row],
         spans: &[Span],
-        rotation: &Rotation,
+        rotations: &mut Rotations<'_>,
         values: &mut Values,
     ) -> Result<()> {
         match op {
-            Op::Embed { table, out } => {
-                values.set(*out, self.weights.embed(table, rows.iter().map(|row| row.token))?);
+            Op::Embed { table, scale, out } => {
+                let embedded = self.weights.embed(table, rows.iter().map(|row| row.token))?;
+                values.set(*out, (embedded * f64::from(*scale))?);
             }
-            Op::RmsNorm { x, weight, epsilon, out } => {
-                let weight = self.weights.vector(weight)?;
-                values.set(*out, candle_nn::ops::rms_norm(values.get(*x)?, weight, *epsilon)?);
+            Op::RmsNorm { x, weight, heads, epsilon, out } => {
+                let (x, weight) = (values.get(*x)?, self.weights.vector(weight)?);
+                let (rows, columns) = x.dims2()?;
+                let parts = x.reshape((rows * heads, columns / heads))?;
+                let normed = candle_nn::ops::rms_norm(&parts, weight, *epsilon)?;
+                values.set(*out, normed.reshape((rows, columns))?);
             }
             Op::Linear { x, weight, bias, out } => {
                 let mut y = self.weights.product(weight, values.get(*x)?)?;
@@ -98,23 +142,31 @@ impl CandleModel {
                 }
                 values.set(*out, y);
             }
-            Op::Rope { x, heads } => {
-                let rotated = self.rope(values.get(*x)?, *heads, rotation)?;
+            Op::Rope { x, heads, style, base } => {
+                let tensor = values.get(*x)?;
+                let rotation = rotations.get(*base, tensor.dim(1)? / heads)?;
+                let rotated = rope(tensor, *heads, *style, rotation)?;
                 values.set(*x, rotated);
             }
             Op::StoreKv { layer, k, v } => {
                 self.store_kv(*layer, values.get(*k)?, values.get(*v)?, spans)?;
             }
-            Op::Attention { layer, q, out } => {
-                values.set(*out, self.attention(*layer, values.get(*q)?, spans)?);
+            Op::Attention { layer, q, heads, kv_heads, scale, window, out } => {
+                let q = (values.get(*q)? * f64::from(*scale))?;
+                let q = q.reshape((q.dim(0)?, *kv_heads, heads / kv_heads, ()))?;
+                values.set(*out, self.attention(*layer, &q, *window, spans)?);
             }
             Op::Add { x, y } => {
                 let sum = values.get(*x)?.add(values.get(*y)?)?;
                 values.set(*x, sum);
             }
-            Op::SwiGlu { gate, up, out } => {
-                let gated = candle_nn::ops::silu(values.get(*gate)?)?.mul(values.get(*up)?)?;
-                values.set(*out, gated);
+            Op::Gated { activation, gate, up, out } => {
+                let gate = values.get(*gate)?;
+                let bent = match activation {
+                    Activation::Silu => candle_nn::ops::silu(gate)?,
+                    Activation::GeluTanh => gate.gelu()?,
+                };
+                values.set(*out, bent.mul(values.get(*up)?)?);
             }
             Op::SelectRows { x, out } => {
                 let wanted = rows.iter().enumerate().filter(|(_, row)| row.logits);
@@ -124,37 +176,6 @@ impl CandleModel {
             }
         }
         Ok(())
-    }
-
-    /// Angles are position / base^(2i / head width), computed in f64: at long
-    /// contexts an f32 product would lose the fraction that matters.
-    fn rotation(&self, rows: &[Row]) -> Result<Rotation> {
-        let width = self.description.head_width;
-        let base = f64::from(self.description.rope_base);
-        let angles = rows.iter().flat_map(|row| {
-            let position = f64::from(row.position);
-            (0..width / 2).map(move |i| position / base.powf(2.0 * i as f64 / width as f64))
-        });
-        let (cos, sin): (Vec<f32>, Vec<f32>) =
-            angles.map(|angle| (angle.cos() as f32, angle.sin() as f32)).unzip();
-        let shape = (rows.len(), width / 2);
-        Ok(Rotation {
-            cos: Tensor::from_vec(cos, shape, &Device::Cpu)?,
-            sin: Tensor::from_vec(sin, shape, &Device::Cpu)?,
-        })
-    }
-
-    fn rope(&self, x: &Tensor, heads: usize, rotation: &Rotation) -> Result<Tensor> {
-        let (rows, width) = (x.dim(0)?, self.description.head_width);
-        // candle's rotation wants batch x heads x rows x width.
-        let x = x.reshape((1, rows, heads, width))?.transpose(1, 2)?.contiguous()?;
-        let rotated = match self.description.architecture.rope {
-            RopeStyle::Halves => candle_nn::rotary_emb::rope(&x, &rotation.cos, &rotation.sin)?,
-            RopeStyle::Neighbours => {
-                candle_nn::rotary_emb::rope_i(&x, &rotation.cos, &rotation.sin)?
-            }
-        };
-        rotated.transpose(1, 2)?.contiguous()?.reshape((rows, heads * width))
     }
 
     fn store_kv(&mut self, layer: usize, k: &Tensor, v: &Tensor, spans: &[Span]) -> Result<()> {
@@ -175,28 +196,42 @@ impl CandleModel {
     }
 
     /// Row by row, each over exactly its own positions: the products then have
-    /// the same shapes whether the row stands in a prompt, a draft or alone.
-    fn attention(&self, layer: usize, q: &Tensor, spans: &[Span]) -> Result<Tensor> {
-        let model = &self.description;
-        let group = model.heads / model.kv_heads;
-        let scale = 1.0 / (model.head_width as f64).sqrt();
-        let q = (q * scale)?;
+    /// the same shapes whether the row stands in a prompt, a draft or alone. `q`
+    /// is scaled, `rows x key and value heads x group x head width`.
+    fn attention(
+        &self,
+        layer: usize,
+        q: &Tensor,
+        window: Option<usize>,
+        spans: &[Span],
+    ) -> Result<Tensor> {
         let mut outputs = Vec::new();
         for span in spans {
             let Some(cache) = self.caches.get(&span.kv) else {
                 candle_core::bail!("sequence {} has no cache", span.kv.0)
             };
             for i in 0..span.rows {
-                let (k, v) = cache.view(layer, span.position + i + 1)?;
-                let q = q.narrow(0, span.first + i, 1)?;
-                let q = q.reshape((model.kv_heads, group, model.head_width))?;
-                let scores = q.matmul(&k.t()?)?;
+                let end = span.position + i + 1;
+                let start = window.map_or(0, |window| end.saturating_sub(window));
+                let (k, v) = cache.view(layer, start..end)?;
+                let scores = q.get(span.first + i)?.matmul(&k.t()?)?;
                 let weights = candle_nn::ops::softmax_last_dim(&scores)?;
-                outputs.push(weights.matmul(&v)?.reshape((1, model.query_width()))?);
+                outputs.push(weights.matmul(&v)?.flatten_all()?);
             }
         }
-        Tensor::cat(&outputs, 0)
+        Tensor::stack(&outputs, 0)
     }
+}
+
+fn rope(x: &Tensor, heads: usize, style: RopeStyle, rotation: &Rotation) -> Result<Tensor> {
+    let (rows, columns) = x.dims2()?;
+    // candle's rotation wants batch x heads x rows x width.
+    let x = x.reshape((1, rows, heads, columns / heads))?.transpose(1, 2)?.contiguous()?;
+    let rotated = match style {
+        RopeStyle::Halves => candle_nn::rotary_emb::rope(&x, &rotation.cos, &rotation.sin)?,
+        RopeStyle::Neighbours => candle_nn::rotary_emb::rope_i(&x, &rotation.cos, &rotation.sin)?,
+    };
+    rotated.transpose(1, 2)?.contiguous()?.reshape((rows, columns))
 }
 
 fn name(op: &Op) -> &'static str {
@@ -208,7 +243,7 @@ fn name(op: &Op) -> &'static str {
         Op::StoreKv { .. } => "stored keys and values",
         Op::Attention { .. } => "ran attention",
         Op::Add { .. } => "added",
-        Op::SwiGlu { .. } => "gated",
+        Op::Gated { .. } => "gated",
         Op::SelectRows { .. } => "selected rows",
     }
 }
