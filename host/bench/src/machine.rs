@@ -177,6 +177,50 @@ impl CpuTime {
     }
 }
 
+/// Share of the processors' time from which a disturbance is remarked on.
+const DISTURBED: f64 = 0.05;
+
+/// Who else used the processors: the greatest shares of their time in any turn.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Disturbance {
+    /// Of other processes, while we were measured.
+    pub others_during_ours: f64,
+    /// Of ours, while the peer was measured.
+    pub ours_during_peer: f64,
+}
+
+impl Disturbance {
+    /// Notes a turn of ours that began at `start`.
+    pub fn ours(&mut self, start: CpuTime) {
+        self.others_during_ours = self.others_during_ours.max(start.since().others);
+    }
+
+    /// Notes a turn of the peer that began at `start`.
+    pub fn peer(&mut self, start: CpuTime) {
+        self.ours_during_peer = self.ours_during_peer.max(start.since().own);
+    }
+
+    /// What a reader must be told.
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.others_during_ours > DISTURBED {
+            notes.push(format!(
+                "other processes took up to {:.0} % of the processors while we were measured: \
+                 measure again on a quiet machine",
+                self.others_during_ours * 100.0
+            ));
+        }
+        if self.ours_during_peer > DISTURBED {
+            notes.push(format!(
+                "our own threads took up to {:.0} % of the processors while the peer was \
+                 measured: its figures are too low",
+                self.ours_during_peer * 100.0
+            ));
+        }
+        notes
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,6 +236,13 @@ mod tests {
     fn the_setting_in_brackets_is_chosen() {
         assert_eq!(chosen("always [madvise] never\n"), "madvise");
         assert_eq!(chosen(""), "unknown");
+    }
+
+    #[test]
+    fn only_a_disturbance_is_remarked_on() {
+        assert!(Disturbance::default().notes().is_empty());
+        let disturbed = Disturbance { others_during_ours: 0.5, ours_during_peer: 0.01 };
+        assert_eq!(disturbed.notes().len(), 1);
     }
 
     #[test]

@@ -26,8 +26,6 @@ pub use report::{
 
 /// Repetitions of a pass within a round, of which the median counts.
 const REPETITIONS: usize = 3;
-/// Share of the processors' time from which somebody else's work is remarked on.
-const DISTURBED: f64 = 0.05;
 
 /// What to measure.
 #[derive(Debug, Clone)]
@@ -49,6 +47,26 @@ pub struct EngineOptions {
 }
 
 impl EngineOptions {
+    /// Says what is wrong with the request before models are fetched and loaded.
+    ///
+    /// # Errors
+    /// When it measures nothing, or the peer's binary is not there.
+    pub fn check(&self) -> Result<(), BenchError> {
+        self.clone().checked()?;
+        self.peer()?;
+        Ok(())
+    }
+
+    /// Threads of the peer and of the bandwidth measurement.
+    fn threads(&self) -> usize {
+        self.threads.map_or_else(physical_cores, usize::from)
+    }
+
+    fn peer(&self) -> Result<Option<LlamaBench>, BenchError> {
+        let open = |path: &PathBuf| LlamaBench::new(path, self.threads());
+        self.peer.as_ref().map(open).transpose()
+    }
+
     /// Brings lists into order and refuses what measures nothing.
     fn checked(mut self) -> Result<Self, BenchError> {
         let request = |what: &str| Err(BenchError::Request(what.to_owned()));
@@ -105,8 +123,7 @@ pub fn run(
 ) -> Result<EngineReport, BenchError> {
     let options = options.checked()?;
     let machine = Machine::here();
-    let threads = options.threads.map_or_else(physical_cores, usize::from);
-    let peer = options.peer.as_deref().map(|path| LlamaBench::new(path, threads)).transpose()?;
+    let (threads, peer) = (options.threads(), options.peer()?);
     let bandwidth = Bandwidth::new(threads)
         .map_err(|e| BenchError::Request(format!("no memory to measure bandwidth with: {e}")))?;
     let modes = peer.as_ref().map_or(0, |peer| peer.modes().len());
@@ -165,11 +182,11 @@ impl Bench {
                 match turn {
                     None => {
                         ours.push(subject.round(&fitting)?);
-                        self.report.disturbance.ours(start.since().others);
+                        self.report.disturbance.ours(start);
                     }
                     Some(mode) => {
                         theirs[mode].push(self.peer_round(source, modes[mode], &fitting)?);
-                        self.report.disturbance.peer(start.since().own);
+                        self.report.disturbance.peer(start);
                     }
                 }
             }

@@ -21,33 +21,32 @@ impl EngineReport {
     fn plot(&self, tier: &TierReport) -> String {
         let curves: Vec<&Curve> = tier.curves.iter().filter(|c| !c.points.is_empty()).collect();
         let bars = self.bars(tier);
-        let panels: Vec<f64> =
-            curves.iter().map(|_| CURVE_HEIGHT).chain(bars.iter().map(BarChart::height)).collect();
-        // Two panels a row; each row is as high as its higher panel.
-        let rows: Vec<f64> =
-            panels.chunks(2).map(|row| row.iter().copied().fold(0.0, f64::max)).collect();
+        // Two panels a row, curves and bars in rows of their own; each row is as
+        // high as its higher panel.
+        let curve_rows = curves.chunks(2).map(|_| CURVE_HEIGHT);
+        let highest = |row: &[BarChart]| row.iter().map(BarChart::height).fold(0.0, f64::max);
+        let rows: Vec<f64> = curve_rows.chain(bars.chunks(2).map(highest)).collect();
         let width = 2.0 * MARGIN + 2.0 * PANEL_WIDTH + GAP;
         let height = HEAD + rows.iter().map(|row| row + GAP).sum::<f64>() + FOOT;
         let mut svg = Svg::new(width, height);
         let title = format!("{}: what a pass costs", tier.name);
         svg.text((MARGIN, 32.0), &title, TextStyle::new(19.0, INK).bold());
         svg.text((MARGIN, 52.0), &self.subtitle(), TextStyle::new(12.0, FAINT));
-        for i in 0..panels.len() {
-            let above: f64 = rows[..i / 2].iter().map(|row| row + GAP).sum();
-            let area = Area {
-                x: MARGIN + (i % 2) as f64 * (PANEL_WIDTH + GAP),
-                y: HEAD + 8.0 + above,
-                width: PANEL_WIDTH,
-                height: panels[i],
-            };
-            match curves.get(i) {
-                Some(curve) => line_chart(curve).draw(&mut svg, area),
-                None => bars[i - curves.len()].draw(&mut svg, area),
-            }
+        let area = |row: usize, column: usize| Area {
+            x: MARGIN + column as f64 * (PANEL_WIDTH + GAP),
+            y: HEAD + 8.0 + rows[..row].iter().map(|height| height + GAP).sum::<f64>(),
+            width: PANEL_WIDTH,
+            height: rows[row],
+        };
+        for (i, curve) in curves.iter().enumerate() {
+            line_chart(curve).draw(&mut svg, area(i / 2, i % 2));
+        }
+        for (i, chart) in bars.iter().enumerate() {
+            chart.draw(&mut svg, area(curves.len().div_ceil(2) + i / 2, i % 2));
         }
         let style = TextStyle::new(10.5, FAINT);
         svg.text((MARGIN, height - 28.0), &self.machine.line(), style);
-        let how = "Medians; whiskers and quartiles over rounds that alternate between ours and the \
+        let how = "Medians and quartiles over rounds that alternate between ours and the \
                    peer's. The peer computes the logits of a pass's last row only, ours of all rows.";
         svg.text((MARGIN, height - 12.0), how, style);
         svg.finish()

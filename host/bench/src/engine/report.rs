@@ -4,8 +4,8 @@ use aio_engine::device::Device;
 use serde::Serialize;
 
 use super::ours::Subject;
-use super::{DISTURBED, Fitting, Found};
-use crate::machine::Machine;
+use super::{Fitting, Found};
+use crate::machine::{Disturbance, Machine};
 use crate::peer::llama_bench::Mode;
 use crate::stats::Summary;
 use crate::table::Table;
@@ -36,25 +36,6 @@ pub struct EngineReport {
     pub tiers: Vec<TierReport>,
     /// What a reader must know to judge the figures.
     pub notes: Vec<String>,
-}
-
-/// Greatest shares of the processors' time that went to others.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
-pub struct Disturbance {
-    /// To other processes while we were measured.
-    pub others_during_ours: f64,
-    /// To us while the peer was measured.
-    pub ours_during_peer: f64,
-}
-
-impl Disturbance {
-    pub(super) fn ours(&mut self, share: f64) {
-        self.others_during_ours = self.others_during_ours.max(share);
-    }
-
-    pub(super) fn peer(&mut self, share: f64) {
-        self.ours_during_peer = self.ours_during_peer.max(share);
-    }
 }
 
 /// One model's figures.
@@ -290,21 +271,7 @@ impl EngineReport {
             );
             note("the peer is given the better of its modes for each figure; its KV cache is f16");
         }
-        let Disturbance { others_during_ours: others, ours_during_peer: ours } = self.disturbance;
-        if others > DISTURBED {
-            let text = format!(
-                "other processes took up to {:.0} % of the processors while we were measured: measure again on a quiet machine",
-                others * 100.0
-            );
-            self.notes.push(text);
-        }
-        if ours > DISTURBED {
-            let text = format!(
-                "our own threads took up to {:.0} % of the processors while the peer was measured: its figures are too low",
-                ours * 100.0
-            );
-            self.notes.push(text);
-        }
+        self.notes.extend(self.disturbance.notes());
     }
 
     /// The report for people.

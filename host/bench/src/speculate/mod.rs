@@ -22,7 +22,7 @@ use aio_policy::{PolicyHost, PolicyRuntime, PolicySource, Setup};
 use aio_serve::{Prompt, Request, Runner, Sink, TierSource, Tiers};
 
 use crate::bandwidth::Bandwidth;
-use crate::machine::{Machine, physical_cores};
+use crate::machine::{CpuTime, Machine, physical_cores};
 use crate::peer::llama_server::{LlamaServer, Mode, Serving};
 use crate::{BenchError, Progress};
 use prompts::PromptText;
@@ -49,6 +49,36 @@ pub struct SpeculateOptions {
     pub threads: Option<NonZeroUsize>,
 }
 
+impl SpeculateOptions {
+    /// Says what is wrong with the request before models are fetched and loaded.
+    ///
+    /// # Errors
+    /// When there is no prompt, or the peer's binary is not there.
+    pub fn check(&self) -> Result<(), BenchError> {
+        self.parts().map(|_| ())
+    }
+
+    /// Prompts, files that are not there, and the peer.
+    fn parts(&self) -> Result<Parts, BenchError> {
+        if self.max_tokens < WARM_TOKENS {
+            let what = format!(
+                "answers of {} tokens show nothing; ask for at least {WARM_TOKENS} with --max-tokens",
+                self.max_tokens
+            );
+            return Err(BenchError::Request(what));
+        }
+        let (prompts, absent) = prompts::read(&self.prompts, self.count)?;
+        let peer = self.peer.as_deref().map(LlamaServer::new).transpose()?;
+        Ok(Parts { prompts, absent, peer })
+    }
+}
+
+struct Parts {
+    prompts: Vec<PromptText>,
+    absent: Vec<PathBuf>,
+    peer: Option<LlamaServer>,
+}
+
 /// Measures `target`, drafted for by `draft` where there is one.
 ///
 /// # Errors
@@ -61,18 +91,10 @@ pub fn run(
     options: &SpeculateOptions,
     progress: &mut dyn Progress,
 ) -> Result<SpeculateReport, BenchError> {
-    if options.max_tokens < WARM_TOKENS {
-        let what = format!(
-            "answers of {} tokens show nothing; ask for at least {WARM_TOKENS} with --max-tokens",
-            options.max_tokens
-        );
-        return Err(BenchError::Request(what));
-    }
-    let (prompts, absent) = prompts::read(&options.prompts, options.count)?;
+    let Parts { prompts, absent, peer } = options.parts()?;
     for file in absent {
         progress.note(&format!("skipped: {} is not here", file.display()));
     }
-    let peer = options.peer.as_deref().map(LlamaServer::new).transpose()?;
     let threads = options.threads.map_or_else(physical_cores, usize::from);
     let machine = Machine::here();
     let bandwidth = Bandwidth::new(threads)
@@ -100,10 +122,13 @@ pub fn run(
         let peer_first = number % 2 == 1;
         for turn in [peer_first, !peer_first] {
             report.bandwidth_samples.push(bandwidth.measure());
+            let start = CpuTime::now();
             if turn {
                 bench.peer_block(block, &mut reports, progress)?;
+                report.disturbance.peer(start);
             } else {
                 bench.our_block(block, &mut reports, progress)?;
+                report.disturbance.ours(start);
             }
         }
         report.prompts.extend(reports);

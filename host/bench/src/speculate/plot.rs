@@ -5,7 +5,7 @@ use crate::chart::{Area, Bar, BarChart, FAINT, INK, OURS, PEERS};
 use crate::svg::{Svg, TextStyle};
 
 const MARGIN: f64 = 24.0;
-const WIDTH: f64 = 800.0;
+const WIDTH: f64 = 1000.0;
 const GAP: f64 = 26.0;
 const HEAD: f64 = 78.0;
 const FOOT: f64 = 46.0;
@@ -59,7 +59,7 @@ fn chart(group: &GroupFigures) -> BarChart {
     let ours = group.ours.iter().map(|lane| bar("aio", OURS, lane));
     let peers = group.peers.iter().map(|lane| bar("llama.cpp", PEERS[0], lane));
     BarChart {
-        title: format!("{} ({} prompts)", group.group, group.prompts),
+        title: format!("{} ({})", group.group, group.count()),
         bars: ours.chain(peers).flatten().collect(),
     }
 }

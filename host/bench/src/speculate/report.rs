@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::file_name;
 use super::prompts::PromptText;
 use super::setting::Setting;
-use crate::machine::Machine;
+use crate::machine::{Disturbance, Machine};
 use crate::peer::llama_server::{Answer, Mode};
 use crate::stats::Summary;
 use crate::table::Table;
@@ -43,6 +43,8 @@ pub struct SpeculateReport {
     pub bandwidth: Option<Summary>,
     /// Every measurement of it, in order.
     pub bandwidth_samples: Vec<f64>,
+    /// Who else used the processors.
+    pub disturbance: Disturbance,
     /// Answers of ours whose tokens were not those of plain decoding: must be 0.
     pub mismatches: usize,
     /// Figures of each prompt file, then of all prompts.
@@ -244,6 +246,14 @@ impl GroupFigures {
         Self { group: group.to_owned(), prompts: prompts.len(), ours, peers, best_peer: best }
     }
 
+    /// "3 prompts".
+    pub(super) fn count(&self) -> String {
+        match self.prompts {
+            1 => "1 prompt".into(),
+            n => format!("{n} prompts"),
+        }
+    }
+
     fn text(&self) -> String {
         let mut table = Table::new([
             "tokens/s",
@@ -271,7 +281,7 @@ impl GroupFigures {
         }
         let best =
             self.best_peer.as_ref().map_or(String::new(), |b| format!("; best peer mode: {b}"));
-        format!("{} ({} prompts{best})\n{}", self.group, self.prompts, table.text())
+        format!("{} ({}{best})\n{}", self.group, self.count(), table.text())
     }
 }
 
@@ -305,6 +315,7 @@ impl SpeculateReport {
             modes: Vec::new(),
             bandwidth: None,
             bandwidth_samples: Vec::new(),
+            disturbance: Disturbance::default(),
             mismatches: 0,
             groups: Vec::new(),
             prompts: Vec::new(),
@@ -350,7 +361,7 @@ impl SpeculateReport {
         );
         if !self.modes.is_empty() {
             note(
-                "the peer's figure is its own predicted_per_second, which counts the token that its prefill gave; ours does not",
+                "the peer's figure is its own predicted_per_second; like ours, it leaves out the first token, which the prefill gave",
             );
             note(
                 "the peer's ngram-mod keeps what it learnt from earlier prompts while its server runs",
@@ -367,6 +378,7 @@ impl SpeculateReport {
                 ));
             }
         }
+        self.notes.extend(self.disturbance.notes());
         if self.mismatches > 0 {
             let text = format!(
                 "{} answers of ours are not what plain decoding says: drafting must not change tokens",
