@@ -215,3 +215,31 @@ fn json_is_one_record_and_text_is_the_answer() {
     let (_, explained) = run(&["--explain"]);
     assert!(explained.contains("because"), "{explained}");
 }
+
+#[test]
+fn a_benchmark_says_what_is_wrong_before_it_fetches_anything() {
+    let cache = tempfile::tempdir().unwrap();
+    let engine = |arguments: &[&str]| {
+        refusal(
+            aio(cache.path()).args(["bench", "engine", "--tiers", "smollm2-135m"]).args(arguments),
+        )
+    };
+    assert_says(&engine(&["--vs", "/nowhere/llama-bench"]), &["/nowhere/llama-bench", "--vs"]);
+    assert_says(&engine(&["--rounds", "0"]), &["--rounds"]);
+    assert_says(&engine(&["--rows", "0,1"]), &["--rows"]);
+    assert_says(&engine(&["--device", "abacus"]), &["abacus", "candle"]);
+    let speculate = |arguments: &[&str]| {
+        let target = ["bench", "speculate", "--target", "smollm2-135m"];
+        refusal(aio(cache.path()).args(target).args(arguments))
+    };
+    assert_says(&speculate(&["--prompts", "/nowhere/p.jsonl"]), &["/nowhere/p.jsonl"]);
+    let prompts = cache.path().join("p.jsonl");
+    std::fs::write(&prompts, "{\"question\":\"Why?\"}\n").unwrap();
+    let prompts = prompts.to_str().unwrap();
+    assert_says(
+        &speculate(&["--prompts", prompts, "--vs", "/nowhere/llama-server"]),
+        &["llama-server", "--vs"],
+    );
+    assert_says(&speculate(&["--prompts", prompts, "--max-tokens", "1"]), &["--max-tokens"]);
+    assert_eq!(files_below(cache.path()), ["p.jsonl"]);
+}

@@ -23,6 +23,7 @@ Start here:
   aio run \"Write a Rust function that reverses a string\"
   aio run --explain --policy fixed --policy-config '{\"drafter\":\"lookup\",\"draft_length\":8}' ...
   aio models list
+  aio bench engine --help
 
 Environment: AIO_CACHE names the folder for models (else the user's cache folder);
 AIO_LOG sets what is logged to stderr (error, warn, info, debug; default warn)."
@@ -36,6 +37,7 @@ struct Cli {
 enum Command {
     Run(commands::run::RunArgs),
     Models(commands::models::ModelsArgs),
+    Bench(commands::bench::BenchArgs),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => commands::run::run(args),
         Command::Models(args) => commands::models::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Bench(args) => commands::bench::run(args),
     };
     match result {
         Ok(code) => code,

@@ -2,7 +2,6 @@
 //! Arguments to calls of `aio-models`, and results to text or JSON; it must not
 //! know how a model is fetched or run.
 
-use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 
 use aio_models::{Cache, Catalogue, Error, Model, human_bytes};
@@ -10,6 +9,7 @@ use anyhow::bail;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use super::print;
 use crate::progress::TerminalProgress;
 
 /// List, fetch and check the models that aio knows by name.
@@ -225,15 +225,6 @@ fn path(model: &Model, cache: &Cache) -> anyhow::Result<()> {
     match cache.path_if_present(model) {
         Some(path) => print(&format!("{}\n", path.display())),
         None => Err(Error::NotPulled { name: model.name.clone() }.into()),
-    }
-}
-
-/// Writes `text` to stdout. A reader that has gone away, as in `| head -1`, is
-/// no error.
-fn print(text: &str) -> anyhow::Result<()> {
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
     }
 }
 

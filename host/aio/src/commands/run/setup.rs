@@ -3,16 +3,12 @@
 
 use aio_core::HostInfo;
 use aio_engine::device::{self, DeviceOptions};
-use aio_models::{Cache, Catalogue, Target};
 use aio_policy::{PolicyHost, PolicyRuntime, PolicySource, Setup};
-use aio_serve::{Runner, TierSource, Tiers};
+use aio_serve::{Runner, Tiers};
 use anyhow::{Context, bail};
 
 use super::RunArgs;
-use crate::progress::TerminalProgress;
-
-/// The tier set that is used where `--tiers` names nothing.
-const DEFAULT_TIERS: &str = "default";
+use crate::commands::sources::tier_sources;
 
 /// Everything that a request needs, ready.
 pub(super) fn runner(args: &RunArgs) -> anyhow::Result<Runner> {
@@ -50,37 +46,4 @@ fn policy_config(args: &RunArgs) -> anyhow::Result<Option<String>> {
         bail!("the policy's configuration in {from} is no JSON: {error}");
     }
     Ok(Some(text))
-}
-
-/// The files of the tiers that were named, fetched where they are absent.
-fn tier_sources(named: &[String]) -> anyhow::Result<Vec<TierSource>> {
-    let catalogue = Catalogue::embedded();
-    let mut names: Vec<String> = Vec::new();
-    let default = [DEFAULT_TIERS.to_owned()];
-    for name in if named.is_empty() { &default[..] } else { named } {
-        match catalogue.tier_sets().get(name) {
-            Some(set) => names.extend(set.iter().cloned()),
-            None => names.push(name.clone()),
-        }
-    }
-    // All names are checked before anything is fetched.
-    let targets = names.iter().map(|n| catalogue.resolve(n)).collect::<Result<Vec<_>, _>>()?;
-    let mut sources: Vec<TierSource> = Vec::new();
-    for target in targets {
-        let source = match target {
-            Target::Model(model) => TierSource {
-                name: model.name.clone(),
-                path: Cache::from_env()?.ensure(model, &mut TerminalProgress::default())?,
-            },
-            Target::File(path) => {
-                let stem = path.file_stem().unwrap_or(path.as_os_str());
-                TierSource { name: stem.to_string_lossy().into_owned(), path }
-            }
-        };
-        if sources.iter().any(|s| s.name == source.name) {
-            bail!("tier {} is named twice; name each model once in --tiers", source.name);
-        }
-        sources.push(source);
-    }
-    Ok(sources)
 }

@@ -1,0 +1,26 @@
+//! Measuring A-IO beside a peer (llama.cpp), on one machine and in one run.
+//!
+//! [`engine`] measures passes: prefill, decode and the price of verifying n rows,
+//! with the machine's read bandwidth beside them. [`speculate`] measures what
+//! drafting buys end to end, and that it changes no token. Both alternate
+//! between us and the peer, because the machines that this runs on drift, and
+//! report medians with their spread and ratios of paired measurements.
+//!
+//! This crate must not know the command line or how models are fetched; it
+//! measures through the same [`aio_engine::Tier`] and [`aio_serve::Runner`] that
+//! answer requests, so that what is measured is what is served.
+
+pub mod bandwidth;
+pub mod chart;
+pub mod engine;
+mod error;
+pub mod machine;
+pub mod peer;
+mod progress;
+pub mod speculate;
+pub mod stats;
+pub mod svg;
+mod table;
+
+pub use error::BenchError;
+pub use progress::{Progress, Silent};
