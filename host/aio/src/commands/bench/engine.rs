@@ -32,7 +32,7 @@ pub(super) struct EngineArgs {
     #[arg(long, value_delimiter = ',', value_name = "MODELS")]
     tiers: Vec<String>,
     /// The device that runs them
-    #[arg(long, default_value = "candle")]
+    #[arg(long, default_value = aio_engine::device::DEFAULT)]
     device: String,
     /// Threads, ours and the peer's (default: one for each physical core)
     #[arg(long, value_name = "N")]

@@ -59,7 +59,7 @@ pub(super) struct SpeculateArgs {
     #[arg(long, value_name = "LLAMA-SERVER")]
     vs: Option<PathBuf>,
     /// The device that runs the models
-    #[arg(long, default_value = "candle")]
+    #[arg(long, default_value = aio_engine::device::DEFAULT)]
     device: String,
     /// Threads, ours and the peer's (default: one for each physical core)
     #[arg(long, value_name = "N")]

@@ -57,7 +57,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "JSON|@FILE")]
     policy_config: Option<String>,
     /// The device that runs the models
-    #[arg(long, default_value = "candle")]
+    #[arg(long, default_value = aio_engine::device::DEFAULT)]
     device: String,
     /// Threads that the models run on (default: one for each physical core)
     #[arg(long, value_name = "N")]
