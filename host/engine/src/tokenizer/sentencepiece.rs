@@ -191,3 +191,7 @@ impl<'t, S: Fn(&str) -> Option<f32>> Merging<'t, S> {
         self.consider(Some(pair.left), right.next);
     }
 }
+
+#[cfg(test)]
+#[path = "sentencepiece_tests.rs"]
+mod tests;
