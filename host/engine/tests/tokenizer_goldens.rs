@@ -6,7 +6,7 @@
 //! what llama.cpp b11434 makes of each, with and without recognising control tokens.
 //! It does not normalise to NFC as Hugging Face's Qwen tokenizer does; it is the
 //! reference. No line contains `</s>`, which llama.cpp alone takes for a control token
-//! in Qwen's vocabulary.
+//! in the vocabularies of Qwen and Gemma.
 //!
 //! `shared-data.json` holds hashes for evaluation data that is not in this repository;
 //! that test runs where a `shared/data` folder lies beside it.
@@ -131,6 +131,11 @@ fn smollm2_lines_agree_with_llama_cpp() {
     lines_agree("smollm2-135m", "smollm2.ids");
 }
 
+#[test]
+fn gemma3_lines_agree_with_llama_cpp() {
+    lines_agree("gemma-3-270m", "gemma3.ids");
+}
+
 #[derive(serde::Deserialize)]
 struct SharedData {
     files: BTreeMap<String, SharedFile>,
@@ -202,5 +207,11 @@ fn the_special_tokens_are_those_of_llama_cpp() {
     if let Some(smollm) = tokenizer("smollm2-135m") {
         assert_eq!(smollm.end_of_generation(), [0, 2, 4]);
         assert_eq!((smollm.bos(), smollm.eos(), smollm.adds_bos()), (Some(1), Some(2), false));
+    }
+    if let Some(gemma) = tokenizer("gemma-3-270m") {
+        // llama.cpp adds 212, `</s>`, here too.
+        assert_eq!(gemma.end_of_generation(), [1, 106]);
+        assert_eq!((gemma.bos(), gemma.eos(), gemma.adds_bos()), (Some(2), Some(1), true));
+        assert_eq!(gemma.id_of("▁the"), Some(506));
     }
 }

@@ -184,3 +184,6 @@ impl Op {
         first.into_iter().chain(second)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,7 +30,7 @@ pub enum Activation {
 #[derive(Debug)]
 pub struct Alternation {
     /// Each layer of this many is global, the last of them; the others are local:
-    /// they see the window only.
+    /// they see the window only. Where the file names no other number.
     pub global_every: usize,
     /// Base of the local layers' rotary frequencies, where the file names none.
     pub local_rope_base: f32,
@@ -225,6 +225,8 @@ impl ModelDescription {
             gguf.has_key(&rope_dimensions) && gguf.integer(&rope_dimensions)? != self.head_width;
         let scaling = format!("{name}.rope.scaling.type");
         let scaled = gguf.has_key(&scaling) && gguf.string(&scaling)? != "none";
+        let cap = format!("{name}.final_logit_softcapping");
+        let capped = gguf.has_key(&cap) && gguf.float(&cap)? != 0.0;
         let problems = [
             (self.layers == 0 || self.layers > 4096, "an impossible number of layers"),
             (self.context == 0, "a context of no tokens"),
@@ -236,16 +238,14 @@ impl ModelDescription {
             (self.head_width == 0 || !self.head_width.is_multiple_of(2), "heads of odd width"),
             (self.width == 0, "no width"),
             (self.global_rope_base <= 0.0, "a rotary base that is not positive"),
-            (
-                self.local.is_some_and(|l| l.global_every == 0),
-                "a pattern of local layers without a length",
-            ),
+            (self.local.is_some_and(|l| l.global_every == 0), "a pattern of no layers"),
             (
                 self.local.is_some_and(|l| l.rope_base <= 0.0),
                 "a rotary base of local layers that is not positive",
             ),
             (partial_rope, "rotary embedding of a part of each head"),
             (scaled || gguf.has_tensor("rope_freqs.weight"), "scaled rotary frequencies"),
+            (capped, "capped logits"),
         ];
         match problems.into_iter().find(|(wrong, _)| *wrong) {
             Some((_, problem)) => Err(ModelError::Impossible {
@@ -303,6 +303,14 @@ fn local_layers(
     let base_key = key("rope.freq_base_swa");
     let rope_base =
         if gguf.has_key(&base_key) { gguf.float(&base_key)? } else { alternation.local_rope_base };
-    let global_every = alternation.global_every;
+    let pattern_key = key("attention.sliding_window_pattern");
+    let global_every = if gguf.has_key(&pattern_key) {
+        gguf.integer(&pattern_key)?
+    } else {
+        alternation.global_every
+    };
     Ok((window > 0).then_some(LocalLayers { window, global_every, rope_base }))
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -20,9 +20,9 @@ pub enum TokenizerError {
         /// What should stand there, with its article: "a string".
         expected: &'static str,
     },
-    /// The tokenizer is of a kind other than byte-level BPE.
+    /// The tokenizer is neither byte-level BPE nor SentencePiece.
     #[error(
-        "the model's tokenizer is of type `{model}`, and only byte-level BPE (`gpt2`) can be read: choose a model with such a tokenizer"
+        "the model's tokenizer is of type `{model}`, and only byte-level BPE (`gpt2`) and SentencePiece (`llama`) can be read: choose a model with such a tokenizer"
     )]
     UnsupportedModel {
         /// The value of `tokenizer.ggml.model`.
@@ -40,13 +40,15 @@ pub enum TokenizerError {
     },
     /// Two arrays that describe the same tokens differ in length.
     #[error(
-        "the model file lists {tokens} tokens but {types} token types: the file is damaged, so fetch it again"
+        "the model file lists {tokens} tokens but {entries} {what}: the file is damaged, so fetch it again"
     )]
     LengthMismatch {
         /// Entries of `tokenizer.ggml.tokens`.
         tokens: usize,
-        /// Entries of `tokenizer.ggml.token_type`.
-        types: usize,
+        /// Entries of the other array.
+        entries: usize,
+        /// What those are, such as "token types".
+        what: &'static str,
     },
     /// The same text stands for two token ids.
     #[error(

@@ -66,6 +66,18 @@ pub(super) fn integers(
     values.iter().map(|value| whole(value).ok_or_else(wrong)).collect::<Result<_, _>>().map(Some)
 }
 
+/// The numbers of the array of floats under `key`, which must be there.
+pub(super) fn floats(metadata: &Metadata, key: &'static str) -> Result<Vec<f32>, TokenizerError> {
+    let wrong = || TokenizerError::WrongType { key, expected: "a list of fractional numbers" };
+    let value = metadata.get(key).ok_or(TokenizerError::MissingKey { key })?;
+    let Value::Array(values) = value else { return Err(wrong()) };
+    let number = |value: &Value| match value {
+        Value::F32(number) => Ok(*number),
+        _ => Err(wrong()),
+    };
+    values.iter().map(number).collect()
+}
+
 /// The token id under `key`; an id outside the vocabulary counts as absent, for some
 /// converters write -1 or a sentinel there.
 pub(super) fn token_id(

@@ -2,17 +2,19 @@
 //!
 //! The reference is llama.cpp: with the vocabularies of the catalogue, every family of
 //! pre-tokenizers in the table gives the same ids as its own, but for characters newer
-//! than its Unicode tables. Merging is done by the tokenizers crate; recognising special
-//! tokens, cutting text into words and decoding are done here, because the reference and
-//! that crate differ in them.
+//! than its Unicode tables, and so does SentencePiece. Merging byte-level BPE is done by
+//! the tokenizers crate; recognising special tokens, cutting text into words, SentencePiece
+//! and decoding are done here, because the reference and that crate differ in them.
 //!
 //! This module must not know models, chat templates or sampling. What it guarantees to
 //! the rest of the host: text encoded with [`SpecialTokens::AsText`] never yields a
 //! control token, whatever stands in it.
 
+mod byte_level;
 mod bytes;
 mod error;
 mod metadata;
+mod sentencepiece;
 mod split;
 mod stream;
 mod vocabulary;
@@ -21,21 +23,18 @@ use std::fmt;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
-use tokenizers::Model;
-use tokenizers::models::bpe::{BPE, Vocab};
 
 pub use error::TokenizerError;
 pub use metadata::Metadata;
 pub use stream::StreamDecoder;
 
+use byte_level::ByteLevel;
 pub(crate) use metadata::string as metadata_string;
-use split::PreTokenizer;
+use sentencepiece::SentencePiece;
 use stream::Utf8Assembler;
 use vocabulary::Vocabulary;
 
 const MODEL: &str = "tokenizer.ggml.model";
-const PRE: &str = "tokenizer.ggml.pre";
-const MERGES: &str = "tokenizer.ggml.merges";
 
 /// What to do with the text of control tokens, such as `<|im_start|>`, inside a text.
 ///
@@ -73,11 +72,25 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
+fn hash_strings(hash: &mut Sha256, texts: &[&str]) {
+    // Lengths keep ["ab"] and ["a", "b"] apart.
+    hash.update((texts.len() as u64).to_le_bytes());
+    for text in texts {
+        hash.update((text.len() as u32).to_le_bytes());
+        hash.update(text);
+    }
+}
+
+/// How text in which no special token is to be recognised becomes ids.
+enum Algorithm {
+    ByteLevel(ByteLevel),
+    SentencePiece(SentencePiece),
+}
+
 /// The tokenizer of one model.
 pub struct Tokenizer {
     vocabulary: Arc<Vocabulary>,
-    pre: PreTokenizer,
-    bpe: BPE,
+    algorithm: Algorithm,
     add_bos: bool,
     fingerprint: Fingerprint,
 }
@@ -85,7 +98,7 @@ pub struct Tokenizer {
 impl fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tokenizer")
-            .field("pre", &self.pre)
+            .field("algorithm", &self.algorithm_name())
             .field("vocab_size", &self.vocab_size())
             .field("fingerprint", &self.fingerprint)
             .finish_non_exhaustive()
@@ -96,44 +109,44 @@ impl Tokenizer {
     /// Builds the tokenizer that a GGUF file describes.
     ///
     /// # Errors
-    /// When keys are missing or of the wrong type, when the tokenizer is not byte-level
-    /// BPE, when its pre-tokenizer is unknown, and when vocabulary and merge rules do
-    /// not fit together.
+    /// When keys are missing or of the wrong type, when the tokenizer is neither
+    /// byte-level BPE nor SentencePiece, when its pre-tokenizer is unknown, and when
+    /// vocabulary and merge rules do not fit together.
     pub fn from_gguf(metadata: &Metadata) -> Result<Tokenizer, TokenizerError> {
         let model =
             metadata::string(metadata, MODEL)?.ok_or(TokenizerError::MissingKey { key: MODEL })?;
-        if model != "gpt2" {
-            return Err(TokenizerError::UnsupportedModel { model: model.to_owned() });
+        let tokens = metadata::strings(metadata, vocabulary::TOKENS);
+        let add_bos = metadata::boolean(metadata, "tokenizer.ggml.add_bos_token")?;
+        match model {
+            "gpt2" => {
+                let (bpe, vocabulary, fingerprint) = ByteLevel::from_gguf(metadata, &tokens?)?;
+                let add_bos = add_bos.unwrap_or(bpe.pre.add_bos);
+                Ok(Tokenizer::new(Algorithm::ByteLevel(bpe), vocabulary, add_bos, fingerprint))
+            }
+            "llama" => {
+                let (spm, vocabulary, fingerprint) = SentencePiece::from_gguf(metadata, &tokens?)?;
+                // As llama.cpp has it where the file says nothing.
+                let add_bos = add_bos.unwrap_or(true);
+                Ok(Tokenizer::new(Algorithm::SentencePiece(spm), vocabulary, add_bos, fingerprint))
+            }
+            _ => Err(TokenizerError::UnsupportedModel { model: model.to_owned() }),
         }
-        let pre = pre_tokenizer(metadata)?;
-        let tokens = metadata::strings(metadata, vocabulary::TOKENS)?;
-        let merges = metadata::strings(metadata, MERGES)?;
-        let add_bos =
-            metadata::boolean(metadata, "tokenizer.ggml.add_bos_token")?.unwrap_or(pre.add_bos);
+    }
 
-        // Half of the time goes into the library's maps; what does not need them is done
-        // meanwhile.
-        let (bpe, rest) = std::thread::scope(|scope| {
-            let rest = scope.spawn(|| {
-                let vocabulary = Vocabulary::from_gguf(metadata, &tokens)?;
-                let unpadded = &tokens[..vocabulary.size_without_padding()];
-                let fingerprint = fingerprint(pre, unpadded, &merges);
-                Ok::<_, TokenizerError>((vocabulary, fingerprint))
-            });
-            let bpe = build_bpe(&tokens, &merges, pre.ignore_merges);
-            (bpe, rest.join())
-        });
-        let (vocabulary, fingerprint) = match rest {
-            Ok(built) => built?,
-            Err(panic) => std::panic::resume_unwind(panic),
-        };
-        Ok(Tokenizer { vocabulary: Arc::new(vocabulary), pre, bpe: bpe?, add_bos, fingerprint })
+    fn new(
+        algorithm: Algorithm,
+        vocabulary: Vocabulary,
+        add_bos: bool,
+        fingerprint: Fingerprint,
+    ) -> Tokenizer {
+        Tokenizer { vocabulary: Arc::new(vocabulary), algorithm, add_bos, fingerprint }
     }
 
     /// Encodes `text`. No BOS is put in front: see [`Tokenizer::adds_bos`].
     ///
     /// Bytes for which the vocabulary has no token are left out, as in llama.cpp; only
-    /// small vocabularies lack any, and only rare control characters and scripts.
+    /// small vocabularies lack any, and only rare control characters and scripts. To
+    /// SentencePiece U+2581 is a space, and some files ask it to put one in front.
     ///
     /// # Errors
     /// Only if the tokenizers library fails, which would be a bug.
@@ -145,7 +158,13 @@ impl Tokenizer {
                 ids.push(id);
                 Ok(())
             }
-            Fragment::Text(text) => self.encode_plain(text, &mut ids),
+            Fragment::Text(text) => match &self.algorithm {
+                Algorithm::ByteLevel(bpe) => bpe.encode(&self.vocabulary, text, &mut ids),
+                Algorithm::SentencePiece(spm) => {
+                    spm.encode(&self.vocabulary, text, &mut ids);
+                    Ok(())
+                }
+            },
         })?;
         Ok(ids)
     }
@@ -228,6 +247,13 @@ impl Tokenizer {
         self.vocabulary.is_control(id)
     }
 
+    fn algorithm_name(&self) -> String {
+        match &self.algorithm {
+            Algorithm::ByteLevel(bpe) => format!("byte-level BPE, {:?}", bpe.pre),
+            Algorithm::SentencePiece(_) => "SentencePiece".to_owned(),
+        }
+    }
+
     /// The number of token ids, padding included.
     pub fn vocab_size(&self) -> usize {
         self.vocabulary.size()
@@ -240,9 +266,12 @@ impl Tokenizer {
     }
 
     /// The id of the token spelled `token` in the file: special tokens as they are,
-    /// others in the byte-level alphabet (`Ġthe`).
+    /// others in the byte-level alphabet (`Ġthe`) or with U+2581 for spaces (`▁the`).
     pub fn id_of(&self, token: &str) -> Option<u32> {
-        self.bpe.token_to_id(token)
+        match &self.algorithm {
+            Algorithm::ByteLevel(bpe) => bpe.id_of(token),
+            Algorithm::SentencePiece(spm) => spm.id_of(token),
+        }
     }
 
     /// The texts of all control tokens, longest first.
@@ -268,8 +297,12 @@ impl Tokenizer {
         visit: &mut dyn FnMut(Fragment<'t>) -> Result<(), TokenizerError>,
     ) -> Result<(), TokenizerError> {
         let mut fragments = vec![Fragment::Text(text)];
+        let mut present = [false; 256];
+        text.bytes().for_each(|byte| present[usize::from(byte)] = true);
         for special in self.vocabulary.specials().iter().filter(|special| wanted(special.control)) {
-            if !text.contains(&special.text) {
+            // A vocabulary may have thousands of them: most cannot be in a text at all.
+            let mut bytes = special.text.bytes();
+            if !bytes.all(|byte| present[usize::from(byte)]) || !text.contains(&special.text) {
                 continue;
             }
             let mut cut = Vec::with_capacity(fragments.len() + 2);
@@ -291,42 +324,6 @@ impl Tokenizer {
         }
         fragments.into_iter().try_for_each(visit)
     }
-
-    /// Encodes text in which no special token is to be recognised.
-    fn encode_plain(&self, text: &str, ids: &mut Vec<u32>) -> Result<(), TokenizerError> {
-        let mut symbols = String::new();
-        let mut result = Ok(());
-        self.pre.split(text, &mut |word| {
-            // A byte without a token ends the run of symbols that may be merged.
-            for run in word.as_bytes().split(|&byte| self.vocabulary.byte_id(byte).is_none()) {
-                symbols.clear();
-                symbols.extend(run.iter().map(|&byte| bytes::to_char(byte)));
-                if result.is_ok() {
-                    result = self.merge(&symbols, ids);
-                }
-            }
-        });
-        result
-    }
-
-    /// Merges one word, given in the byte-level alphabet.
-    fn merge(&self, symbols: &str, ids: &mut Vec<u32>) -> Result<(), TokenizerError> {
-        let tokens = self
-            .bpe
-            .tokenize(symbols)
-            .map_err(|error| TokenizerError::Encode { reason: error.to_string() })?;
-        for token in tokens {
-            if self.vocabulary.is_control(token.id) {
-                // Some vocabularies spell a control token with merges of ordinary text;
-                // text is never to become one, so it stays unmerged.
-                let bytes = token.value.chars().filter_map(bytes::from_char);
-                ids.extend(bytes.filter_map(|byte| self.vocabulary.byte_id(byte)));
-            } else {
-                ids.push(token.id);
-            }
-        }
-        Ok(())
-    }
 }
 
 /// A piece of a text once special tokens have been recognised.
@@ -334,55 +331,6 @@ impl Tokenizer {
 enum Fragment<'t> {
     Text(&'t str),
     Token(u32),
-}
-
-fn pre_tokenizer(metadata: &Metadata) -> Result<PreTokenizer, TokenizerError> {
-    let name = metadata::string(metadata, PRE)?.unwrap_or_else(|| {
-        tracing::warn!("the model file names no pre-tokenizer: using the default one");
-        "default"
-    });
-    PreTokenizer::by_name(name).ok_or_else(|| TokenizerError::UnsupportedPreTokenizer {
-        pre: name.to_owned(),
-        known: PreTokenizer::known_names().collect::<Vec<_>>().join(", "),
-    })
-}
-
-fn build_bpe(tokens: &[&str], merges: &[&str], ignore_merges: bool) -> Result<BPE, TokenizerError> {
-    let mut vocab = Vocab::with_capacity(tokens.len());
-    for (id, text) in (0u32..).zip(tokens) {
-        if vocab.insert((*text).to_owned(), id).is_some() {
-            return Err(TokenizerError::DuplicateToken { text: (*text).to_owned() });
-        }
-    }
-    let merges = merges
-        .iter()
-        .enumerate()
-        .map(|(index, rule)| {
-            // A space is never part of a symbol, for the alphabet writes it as `Ġ`.
-            rule.split_once(' ')
-                .map(|(left, right)| (left.to_owned(), right.to_owned()))
-                .ok_or_else(|| TokenizerError::BadMerge { index, rule: (*rule).to_owned() })
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    BPE::builder()
-        .vocab_and_merges(vocab, merges)
-        .ignore_merges(ignore_merges)
-        .build()
-        .map_err(|error| TokenizerError::Inconsistent { reason: error.to_string() })
-}
-
-fn fingerprint(pre: PreTokenizer, tokens: &[&str], merges: &[&str]) -> Fingerprint {
-    let mut hash = Sha256::new();
-    hash.update(format!("{:?} {} ", pre.family, pre.ignore_merges));
-    for list in [tokens, merges] {
-        // Lengths keep ["ab"] and ["a", "b"] apart.
-        hash.update((list.len() as u64).to_le_bytes());
-        for text in list {
-            hash.update((text.len() as u32).to_le_bytes());
-            hash.update(text);
-        }
-    }
-    Fingerprint(hash.finalize().into())
 }
 
 #[cfg(test)]

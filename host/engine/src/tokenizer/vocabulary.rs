@@ -45,6 +45,18 @@ impl Kind {
     }
 }
 
+/// How ordinary tokens are spelled in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Spelling {
+    /// In the alphabet of `bytes`.
+    ByteLevel,
+    /// As text, with [`SPACE`] for spaces; bytes have tokens of their own.
+    SentencePiece,
+}
+
+/// What SentencePiece writes for a space.
+pub(super) const SPACE: char = '\u{2581}';
+
 /// A token that is recognised as a whole, before any splitting or merging.
 #[derive(Debug, Clone)]
 pub(super) struct Special {
@@ -75,11 +87,13 @@ impl Vocabulary {
     pub(super) fn from_gguf(
         metadata: &Metadata,
         tokens: &[&str],
+        spelling: Spelling,
     ) -> Result<Vocabulary, TokenizerError> {
         let mut kinds = match metadata::integers(metadata, TOKEN_TYPE)? {
             Some(types) if types.len() != tokens.len() => {
-                let (tokens, types) = (tokens.len(), types.len());
-                return Err(TokenizerError::LengthMismatch { tokens, types });
+                let (tokens, entries) = (tokens.len(), types.len());
+                let what = "token types";
+                return Err(TokenizerError::LengthMismatch { tokens, entries, what });
             }
             Some(types) => types.into_iter().map(Kind::from_gguf).collect(),
             None => vec![Kind::Normal; tokens.len()],
@@ -99,15 +113,21 @@ impl Vocabulary {
             kinds: Vec::new(),
         };
         for (id, (text, kind)) in (0u32..).zip(tokens.iter().zip(&kinds)) {
-            vocabulary.add(id, text, *kind);
+            vocabulary.add(id, text, *kind, spelling);
         }
         vocabulary.kinds = kinds;
         vocabulary.specials.sort_by_key(|special| std::cmp::Reverse(special.text.len()));
         Ok(vocabulary)
     }
 
-    fn add(&mut self, id: u32, text: &str, kind: Kind) {
+    fn add(&mut self, id: u32, text: &str, kind: Kind, spelling: Spelling) {
         match kind {
+            Kind::Normal if spelling == Spelling::SentencePiece => {
+                for (index, part) in text.split(SPACE).enumerate() {
+                    self.bytes.extend((index > 0).then_some(b' '));
+                    self.bytes.extend_from_slice(part.as_bytes());
+                }
+            }
             Kind::Normal => {
                 let from = self.bytes.len();
                 for symbol in text.chars() {
@@ -127,6 +147,9 @@ impl Vocabulary {
                 let hex = text.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
                 if let Some(byte) = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
                     self.bytes.push(byte);
+                    if spelling == Spelling::SentencePiece {
+                        self.byte_ids[usize::from(byte)] = Some(id);
+                    }
                 }
             }
             Kind::Control | Kind::Unknown | Kind::UserDefined => {
@@ -160,6 +183,14 @@ impl Vocabulary {
 
     pub(super) fn is_control(&self, id: u32) -> bool {
         self.kinds.get(id as usize).is_some_and(|kind| kind.is_control())
+    }
+
+    /// Whether merging the characters of a text may yield this token: not if it steers
+    /// the model, and not if it stands for a byte, for then it would decode to something
+    /// else than that text.
+    pub(super) fn is_text(&self, id: u32) -> bool {
+        let kind = self.kinds.get(id as usize);
+        kind.is_some_and(|kind| matches!(kind, Kind::Normal | Kind::UserDefined))
     }
 
     pub(super) fn byte_id(&self, byte: u8) -> Option<u32> {
