@@ -207,10 +207,11 @@ pub const DEFAULT: &str = "cpu";
 pub fn by_name(name: &str, options: DeviceOptions) -> Result<Box<dyn Device>, String> {
     match name {
         "cpu" => Ok(Box::new(cpu::CpuDevice::new(options)?)),
-        "candle" if options.threads.is_some() => {
-            Err("the candle device chooses its threads itself; leave out --threads".into())
+        "candle" | "candle-f32" if options.threads.is_some() => {
+            Err("candle chooses its threads itself; leave out --threads".into())
         }
-        "candle" => Ok(Box::new(candle::CandleDevice)),
-        _ => Err(format!("there is no device '{name}'; this build has: cpu, candle")),
+        "candle" => Ok(Box::new(candle::CandleDevice::quantised())),
+        "candle-f32" => Ok(Box::new(candle::CandleDevice::exact())),
+        _ => Err(format!("there is no device '{name}'; this build has: cpu, candle, candle-f32")),
     }
 }

@@ -62,6 +62,9 @@ impl SentencePiece {
     /// Encodes text that stands at the beginning or after a special token, and in which
     /// none is to be recognised.
     pub(super) fn encode(&self, vocabulary: &Vocabulary, text: &str, ids: &mut Vec<u32>) {
+        if text.is_empty() {
+            return; // Not even the space before it.
+        }
         let mut spelled = String::with_capacity(text.len() + text.len() / 2);
         if self.add_space_prefix {
             spelled.push(SPACE);

@@ -34,11 +34,27 @@ use weights::Weights;
 const GEARS: &[usize] = &[1, 2, 3, 4, 6, 8, 12, 16, 32, 64, 128, 256, 512];
 
 /// candle-core on the CPU.
-pub struct CandleDevice;
+pub struct CandleDevice {
+    /// Whether all matrices are held as f32 (see [`CandleDevice::exact`]).
+    exact: bool,
+}
+
+impl CandleDevice {
+    /// Weights stay in their block formats where candle has good kernels for them.
+    pub fn quantised() -> Self {
+        Self { exact: false }
+    }
+
+    /// All weights are unpacked to f32, so that nothing is rounded to 8 bits: what
+    /// the accuracy of others is measured by. Slow, and four to eight times as large.
+    pub fn exact() -> Self {
+        Self { exact: true }
+    }
+}
 
 impl Device for CandleDevice {
     fn name(&self) -> &str {
-        "candle"
+        if self.exact { "candle-f32" } else { "candle" }
     }
 
     fn load(
@@ -55,7 +71,8 @@ impl Device for CandleDevice {
                 doing: "started a thread".into(),
                 reason: error.to_string(),
             })?;
-        let weights = thread.install(|| Weights::load(gguf, &graph::build(model, 1)))?;
+        let weights =
+            thread.install(|| Weights::load(gguf, &graph::build(model, 1), self.exact))?;
         Ok(Box::new(CandleModel {
             thread: Arc::new(thread),
             description: model.clone(),

@@ -40,6 +40,8 @@ struct Matrix {
 }
 
 pub(super) struct Weights {
+    /// Whether all matrices are unpacked.
+    exact: bool,
     gguf: Arc<GgufFile>,
     matrices: HashMap<String, Matrix>,
     vectors: HashMap<String, Tensor>,
@@ -52,8 +54,10 @@ impl Weights {
     pub(super) fn load(
         gguf: Arc<GgufFile>,
         graph: &Graph,
+        exact: bool,
     ) -> std::result::Result<Self, DeviceError> {
         let mut weights = Self {
+            exact,
             gguf: Arc::clone(&gguf),
             matrices: HashMap::new(),
             vectors: HashMap::new(),
@@ -93,7 +97,7 @@ impl Weights {
 
     fn load_matrix(&mut self, weight: &Weight) -> std::result::Result<(), DeviceError> {
         let tensor = self.quantised(weight)?;
-        let product = if UNPACKED.contains(&tensor.dtype()) {
+        let product = if self.exact || UNPACKED.contains(&tensor.dtype()) {
             self.bytes += (tensor.shape().elem_count() * size_of::<f32>()) as u64;
             tensor.dequantize(&Device::Cpu).map(QMatMul::Tensor)
         } else {
