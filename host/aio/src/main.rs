@@ -37,6 +37,7 @@ struct Cli {
 enum Command {
     Run(commands::run::RunArgs),
     Models(commands::models::ModelsArgs),
+    Graph(commands::graph::GraphArgs),
     Bench(commands::bench::BenchArgs),
 }
 
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => commands::run::run(args),
         Command::Models(args) => commands::models::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Graph(args) => commands::graph::run(&args),
         Command::Bench(args) => commands::bench::run(args),
     };
     match result {

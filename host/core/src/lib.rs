@@ -21,5 +21,7 @@ pub use facts::{Acceptance, Load, ProbeResult, RequestFacts, RoundContext, Round
 pub use failure::{Failure, FailureKind, Hook};
 pub use outcome::{FinishReason, Outcome};
 pub use plan::{Action, Draft, Drafter, Plan, Probe, RoundDecision, Verdict};
-pub use record::{Answerer, PolicyIdentity, ProbeRecord, RequestRecord, RoundRecord, Totals};
+pub use record::{
+    Answerer, MemoryRecord, PolicyIdentity, ProbeRecord, RequestRecord, RoundRecord, Totals,
+};
 pub use tier::{Gear, HostInfo, TierFacts, TierInfo};

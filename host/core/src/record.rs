@@ -86,6 +86,23 @@ pub struct Totals {
     pub policy_fuel: u64,
 }
 
+/// Memory, in bytes, by what it is for. All tiers together, at the request's end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryRecord {
+    /// The most that the process ever had in memory (Linux: `VmHWM`); 0 where the
+    /// system does not tell.
+    pub peak_resident: u64,
+    /// Weights, as the device holds them.
+    pub weights: u64,
+    /// KV caches. They only grow while a process answers, so this is their peak.
+    pub kv: u64,
+    /// Intermediate results of passes.
+    pub arena: u64,
+    /// What of the peak is none of these: tokenizers, the policy runtime, logits,
+    /// code.
+    pub other: u64,
+}
+
 /// Everything about one request: what was decided, by whom, on which facts,
 /// and what came of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -117,6 +134,9 @@ pub struct RequestRecord {
     pub rounds: Vec<RoundRecord>,
     /// Sums.
     pub totals: Totals,
+    /// Memory in use.
+    #[serde(default)]
+    pub memory: MemoryRecord,
     /// What the policy did wrong, if anything.
     pub failures: Vec<Failure>,
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use aio_core::{Gear, TierFacts};
 
 use crate::chat::{ChatError, ChatTemplate};
-use crate::device::{Device, DeviceError, KvId, Logits, Memory, ResidentModel, Row};
+use crate::device::{Device, DeviceError, KvId, Listing, Logits, Memory, ResidentModel, Row};
 use crate::gguf::GgufFile;
 use crate::graph;
 use crate::model::{ModelDescription, ModelError};
@@ -71,6 +71,8 @@ pub struct Tier {
     template: Option<ChatTemplate>,
     model: Box<dyn ResidentModel>,
     facts: TierFacts,
+    /// The rows of a pass, kept so that a round need not allocate.
+    rows: Vec<Row>,
     /// Whether a pass has run: the first one touches cold memory, and its time
     /// would mislead whoever plans by it.
     warm: bool,
@@ -112,6 +114,7 @@ impl Tier {
             template,
             model,
             facts,
+            rows: Vec::new(),
             warm: false,
         })
     }
@@ -141,10 +144,9 @@ impl Tier {
         self.weight_bytes
     }
 
-    /// Bytes of KV cache that one token takes on the reference device.
+    /// Bytes of KV cache that one token takes.
     pub fn kv_bytes_per_token(&self) -> u32 {
-        let floats = 2 * self.description.layers * self.description.kv_width();
-        u32::try_from(floats * size_of::<f32>()).unwrap_or(u32::MAX)
+        u32::try_from(self.model.kv_bytes_per_token()).unwrap_or(u32::MAX)
     }
 
     /// The tokenizer.
@@ -165,6 +167,20 @@ impl Tier {
     /// Memory the model holds now.
     pub fn memory(&self) -> Memory {
         self.model.memory()
+    }
+
+    /// What the smallest gear that holds `rows` rows runs, compiled if need be.
+    ///
+    /// # Errors
+    /// When no gear holds that many, or it cannot be compiled.
+    pub fn listing(&mut self, rows: usize) -> Result<Listing, DeviceError> {
+        let gear = self.model.gears().iter().copied().find(|&gear| gear >= rows.max(1));
+        let too_wide = || DeviceError::BadPass(format!("{rows} rows fit no gear"));
+        let gear = gear.ok_or_else(too_wide)?;
+        if !self.model.is_compiled(gear) {
+            self.model.compile(graph::build(&self.description, gear))?;
+        }
+        self.model.listing(gear).ok_or_else(too_wide)
     }
 
     /// Opens an empty sequence.
@@ -210,8 +226,12 @@ impl Tier {
                 kv: sequence.kv,
                 logits: i >= tokens.len() - wanted,
             };
-            let rows: Vec<Row> = (start..end).map(row).collect();
-            let pass = self.run(&rows, logits)?;
+            let mut rows = std::mem::take(&mut self.rows);
+            rows.clear();
+            rows.extend((start..end).map(row));
+            let pass = self.run(&rows, logits);
+            self.rows = rows;
+            let pass = pass?;
             sequence.cached.extend_from_slice(&tokens[start..end]);
             total.rows += pass.rows;
             total.seconds += pass.seconds;

@@ -6,10 +6,12 @@
 #[path = "../../../tests/support/models.rs"]
 mod models;
 
+use aio_engine::device::cpu::CpuDevice;
 use aio_engine::device::{self, Device, DeviceOptions, KvId, Logits, ResidentModel, Row, by_name};
 use aio_engine::gguf::GgufFile;
 use aio_engine::graph;
 use aio_engine::model::ModelDescription;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 const MODELS: [&str; 4] =
@@ -58,6 +60,7 @@ fn tokens(n: usize, vocabulary: usize) -> Vec<u32> {
 
 #[test]
 fn logits_do_not_depend_on_the_passes_or_the_neighbours() {
+    let _alone = models::alone();
     for name in MODELS {
         let device = by_name(device::DEFAULT, DeviceOptions::default()).unwrap();
         let Some(mut loaded) = Loaded::open(name, &*device) else { continue };
@@ -112,6 +115,7 @@ fn roll_back(name: &str, loaded: &mut Loaded, tokens: &[u32], expected: &[Vec<u3
 
 #[test]
 fn passes_that_are_put_together_wrongly_are_refused() {
+    let _alone = models::alone();
     let device = by_name(device::DEFAULT, DeviceOptions::default()).unwrap();
     let Some(mut loaded) = Loaded::open("smollm2-135m", &*device) else { return };
     let kv = loaded.model.kv_open();
@@ -128,5 +132,64 @@ fn passes_that_are_put_together_wrongly_are_refused() {
         let result = loaded.model.run(4, &rows, &mut Logits::default());
         assert!(result.is_err(), "{what} was accepted");
         assert_eq!(loaded.model.kv_length(kv), 0, "{what} left a trace");
+    }
+}
+
+/// Logits of a few rows of `tokens`, run in passes of `width`.
+fn logits_at(loaded: &mut Loaded, tokens: &[u32], width: usize, at: &[usize]) -> Vec<Vec<u32>> {
+    let kv = loaded.model.kv_open();
+    let rows: Vec<Row> = (0..tokens.len())
+        .map(|i| Row { token: tokens[i], position: i as u32, kv, logits: at.contains(&i) })
+        .collect();
+    let found = rows.chunks(width).flat_map(|rows| loaded.run(rows)).collect();
+    loaded.model.kv_close(kv);
+    found
+}
+
+/// Threads decide who computes a number, gears how many rows stand beside it.
+#[test]
+fn every_gear_and_number_of_threads_gives_the_same_logits() {
+    let _alone = models::alone();
+    const LENGTH: usize = 530;
+    let at = [0, 1, 5, 20, 63, 64, 127, 128, 139, 511, 512, 529];
+    for name in ["smollm2-135m", "gemma-3-270m", "qwen2.5-coder-0.5b"] {
+        let mut expected: Option<Vec<Vec<u32>>> = None;
+        for threads in 1..=2 {
+            let threads = NonZeroUsize::new(threads);
+            let device = by_name("cpu", DeviceOptions { threads }).unwrap();
+            let Some(mut loaded) = Loaded::open(name, &*device) else { break };
+            let tokens = tokens(LENGTH, loaded.vocabulary);
+            // The widest gear first: it sees all, narrow ones a beginning, for time.
+            for gear in loaded.model.gears().iter().rev().copied().collect::<Vec<_>>() {
+                let length = if gear < 64 { 140 } else { LENGTH };
+                let at: Vec<usize> = at.into_iter().filter(|&i| i < length).collect();
+                let got = logits_at(&mut loaded, &tokens[..length], gear, &at);
+                let expected = expected.get_or_insert_with(|| got.clone());
+                assert!(
+                    got == expected[..got.len()],
+                    "{name}: passes of {gear} rows on {threads:?} threads change logits"
+                );
+            }
+        }
+    }
+}
+
+/// The same bits on whatever vector unit the machine has.
+#[test]
+fn every_instruction_set_gives_the_same_logits() {
+    let _alone = models::alone();
+    for name in ["smollm2-135m", "gemma-3-270m", "qwen2.5-coder-0.5b"] {
+        let mut expected: Option<Vec<Vec<u32>>> = None;
+        for set in CpuDevice::instruction_sets() {
+            let device =
+                CpuDevice::with_instruction_set(Some(set), DeviceOptions::default()).unwrap();
+            let Some(mut loaded) = Loaded::open(name, &device) else { break };
+            let tokens = tokens(20, loaded.vocabulary);
+            for width in [1, 7, 20] {
+                let got = logits_at(&mut loaded, &tokens, width, &[0, 9, 19]);
+                let expected = expected.get_or_insert_with(|| got.clone());
+                assert!(got == *expected, "{name}: {set} in passes of {width} changes logits");
+            }
+        }
     }
 }

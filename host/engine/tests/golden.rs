@@ -59,6 +59,7 @@ const fn cpu(top1: [f64; 2]) -> Bounds {
 
 fn compare(name: &str, golden: &str, all: &[Bounds]) {
     let golden: Golden = serde_json::from_str(golden).unwrap();
+    let _alone = models::alone();
     let Some(path) = models::model_path(name) else { return };
     for bounds in all {
         let device = by_name(bounds.device, DeviceOptions::default()).unwrap();
@@ -139,6 +140,7 @@ fn gemma_3_270m_agrees_with_llama_cpp() {
 /// unpacked to f32, for the models small enough for that in a test.
 #[test]
 fn the_cpu_device_stays_close_to_the_dequantised_reference() {
+    let _alone = models::alone();
     for (name, golden) in [
         ("smollm2-135m", include_str!("../../../tests/fixtures/golden/smollm2-135m.json")),
         ("gemma-3-270m", include_str!("../../../tests/fixtures/golden/gemma-3-270m.json")),

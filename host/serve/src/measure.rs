@@ -1,6 +1,8 @@
-//! Measured acceptance: what the host knows of its drafters, for policies.
+//! What the host measures: acceptance of its drafters, for policies, and memory,
+//! for records.
 
-use aio_core::{Acceptance, Drafter};
+use aio_core::{Acceptance, Drafter, MemoryRecord};
+use aio_engine::device::Memory;
 
 /// Weight of a new round in the moving averages: about the last 20 rounds count.
 const WEIGHT: f32 = 0.05;
@@ -39,6 +41,27 @@ impl AcceptanceTable {
     }
 }
 
+/// Memory by kind, given what each tier holds.
+pub(crate) fn memory(tiers: impl Iterator<Item = Memory>) -> MemoryRecord {
+    let mut record = MemoryRecord { peak_resident: peak_resident(), ..MemoryRecord::default() };
+    for held in tiers {
+        record.weights += held.weights;
+        record.kv += held.kv;
+        record.arena += held.arena;
+    }
+    let known = record.weights + record.kv + record.arena;
+    record.other = record.peak_resident.saturating_sub(known);
+    record
+}
+
+/// The process's largest resident size so far, in bytes; 0 where it is not told.
+fn peak_resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = line.and_then(|line| line.trim().strip_suffix("kB"));
+    kilobytes.and_then(|n| n.trim().parse::<u64>().ok()).map_or(0, |n| n * 1024)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,5 +76,16 @@ mod tests {
         table.note(1, Drafter::Lookup, 0, 0);
         table.note(0, Drafter::Lookup, 2, 2);
         assert_eq!((table.facts()[0].rounds, table.facts().len()), (2, 2));
+    }
+
+    #[test]
+    fn memory_is_summed_by_kind() {
+        let held = |n| Memory { weights: 1 << n, kv: 10, arena: 5 };
+        let record = memory([held(4), held(5)].into_iter());
+        assert_eq!((record.weights, record.kv, record.arena), (48, 20, 10));
+        if cfg!(target_os = "linux") {
+            assert!(record.peak_resident > 1 << 20, "{record:?}");
+            assert_eq!(record.other, record.peak_resident - 78);
+        }
     }
 }

@@ -3,14 +3,14 @@
 use std::time::Instant;
 
 use aio_core::{Answerer, Drafter, FinishReason, Outcome, PolicyIdentity, RequestRecord, Totals};
-use aio_engine::TokenSequence;
 use aio_engine::chat::ChatError;
 use aio_engine::device::{DeviceError, Logits};
 use aio_engine::sampling::Sampler;
 use aio_engine::tokenizer::TokenizerError;
+use aio_engine::{Tier, TokenSequence};
 use aio_policy::PolicyHost;
 
-use crate::measure::AcceptanceTable;
+use crate::measure::{self, AcceptanceTable};
 use crate::planning::Planned;
 use crate::request::{Request, Sink};
 use crate::round::Running;
@@ -202,6 +202,7 @@ impl Runner {
                 policy_fuel: running.policy_fuel,
                 ..totals
             },
+            memory: measure::memory(self.tiers.all().iter().map(Tier::memory)),
             failures: running.failures,
         }
     }

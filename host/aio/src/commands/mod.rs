@@ -1,6 +1,7 @@
 //! The subcommands, one module each, and what they share.
 
 pub mod bench;
+pub mod graph;
 pub mod models;
 pub mod run;
 mod sources;

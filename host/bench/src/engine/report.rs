@@ -49,7 +49,7 @@ pub struct TierReport {
     pub file_weight_bytes: u64,
     /// Bytes of weights that our device holds.
     pub resident_weight_bytes: u64,
-    /// Bytes of KV cache a token, at 4 bytes a value.
+    /// Bytes of KV cache a token, as the device holds it.
     pub kv_bytes_per_token: u32,
     /// Seconds that loading took us.
     pub load_seconds: f64,
@@ -259,9 +259,6 @@ impl EngineReport {
     pub(super) fn add_notes(&mut self, peer: bool) {
         self.bandwidth = Summary::of(&self.bandwidth_samples);
         let mut note = |text: &str| self.notes.push(text.to_owned());
-        note(
-            "KV caches are counted at 4 bytes a value; a device that keeps them smaller reads less than is said",
-        );
         note(
             "'as held' counts all weights that the device keeps in memory, also those that a token does not read, such as most of an embedding table",
         );

@@ -9,7 +9,10 @@
 
 pub mod candle;
 pub mod cpu;
+mod listing;
 mod spans;
+
+pub use listing::{ArenaPlace, ListedStep, Listing};
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -188,6 +191,13 @@ pub trait ResidentModel: Send {
 
     /// Memory held now.
     fn memory(&self) -> Memory;
+
+    /// Bytes of KV cache that a token takes.
+    fn kv_bytes_per_token(&self) -> u64;
+
+    /// What a compiled gear runs, for people and tools; `None` where it is not
+    /// compiled.
+    fn listing(&self, gear: usize) -> Option<Listing>;
 }
 
 /// What an operator may set of any device.

@@ -173,6 +173,35 @@ impl Graph {
 }
 
 impl Op {
+    /// Its name, for people.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Embed { .. } => "embed",
+            Self::RmsNorm { .. } => "rms norm",
+            Self::Linear { .. } => "linear",
+            Self::Rope { .. } => "rope",
+            Self::StoreKv { .. } => "store kv",
+            Self::Attention { .. } => "attention",
+            Self::Add { .. } => "add",
+            Self::Gated { .. } => "gated",
+            Self::SelectRows { .. } => "select rows",
+        }
+    }
+
+    /// The value that it computes or changes, if any.
+    pub fn result(&self) -> Option<ValueId> {
+        match self {
+            Self::Embed { out, .. }
+            | Self::RmsNorm { out, .. }
+            | Self::Linear { out, .. }
+            | Self::Attention { out, .. }
+            | Self::Gated { out, .. }
+            | Self::SelectRows { out, .. } => Some(*out),
+            Self::Rope { x, .. } | Self::Add { x, .. } => Some(*x),
+            Self::StoreKv { .. } => None,
+        }
+    }
+
     /// The weights this operation reads.
     pub fn weights(&self) -> impl Iterator<Item = &Weight> {
         let (first, second) = match self {

@@ -89,6 +89,16 @@ pub(super) fn explain(record: &RequestRecord, host: &HostInfo) {
         totals.policy_seconds,
         totals.policy_fuel
     );
+    let memory = &record.memory;
+    let gigabytes = |bytes: u64| bytes as f64 / 1e9;
+    eprintln!(
+        "memory   {:.2} GB at most: weights {:.2}, KV caches {:.3}, passes {:.3}, all else {:.2}",
+        gigabytes(memory.peak_resident),
+        gigabytes(memory.weights),
+        gigabytes(memory.kv),
+        gigabytes(memory.arena),
+        gigabytes(memory.other)
+    );
     eprintln!("ended    {:?} after {} tokens", record.finish_reason, totals.committed);
 }
 

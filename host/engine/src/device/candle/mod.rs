@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::spans::{self, Bounds, Span};
-use super::{Device, DeviceError, KvId, Logits, Memory, ResidentModel, Row};
+use super::{Device, DeviceError, KvId, Listing, Logits, Memory, ResidentModel, Row};
 use crate::gguf::GgufFile;
 use crate::graph::{self, Graph};
 use crate::model::ModelDescription;
@@ -152,6 +152,16 @@ impl ResidentModel for CandleModel {
 
     fn kv_close(&mut self, kv: KvId) {
         self.caches.remove(&kv);
+    }
+
+    fn kv_bytes_per_token(&self) -> u64 {
+        let floats = 2 * self.description.layers * self.description.kv_width();
+        (floats * size_of::<f32>()) as u64
+    }
+
+    fn listing(&self, gear: usize) -> Option<Listing> {
+        let graph = self.graphs.get(&gear)?;
+        Some(Listing::of_graph("candle", graph, |name| self.weights.file_bytes(name)))
     }
 
     fn memory(&self) -> Memory {

@@ -86,6 +86,11 @@ impl Weights {
         self.bytes
     }
 
+    /// Bytes of a weight as it stands in the file.
+    pub(super) fn file_bytes(&self, name: &str) -> u64 {
+        self.gguf.tensor(name).map_or(0, |view| view.bytes.len() as u64)
+    }
+
     /// Whether a graph's weight is resident.
     pub(super) fn check(&self, weight: &Weight) -> std::result::Result<(), DeviceError> {
         let name = &weight.name;

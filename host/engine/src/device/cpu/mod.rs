@@ -7,6 +7,7 @@
 //! adds up each number in one fixed order, whatever the pass and the threads.
 
 mod kv;
+mod listing;
 mod plan;
 mod run;
 mod weights;
@@ -21,7 +22,9 @@ use aio_kernels::pool::Pool;
 use aio_kernels::shared::{Shared, SharedRows};
 
 use super::spans::{self, Bounds, Span};
-use super::{Device, DeviceError, DeviceOptions, KvId, Logits, Memory, ResidentModel, Row};
+use super::{
+    Device, DeviceError, DeviceOptions, KvId, Listing, Logits, Memory, ResidentModel, Row,
+};
 use crate::gguf::GgufFile;
 use crate::graph::{self, Graph};
 use crate::model::ModelDescription;
@@ -52,13 +55,32 @@ impl CpuDevice {
     /// One sentence, when the machine lacks the instruction set or the threads.
     pub fn new(options: DeviceOptions) -> Result<Self, String> {
         let wanted = std::env::var(ISA_VARIABLE).ok().filter(|name| !name.is_empty());
-        let isa = Isa::detect(wanted.as_deref())?;
+        Self::with_instruction_set(wanted.as_deref(), options)
+    }
+
+    /// As [`CpuDevice::new`], with the instruction set named by the caller: one of
+    /// [`CpuDevice::instruction_sets`], or the best.
+    ///
+    /// # Errors
+    /// As [`CpuDevice::new`].
+    pub fn with_instruction_set(
+        wanted: Option<&str>,
+        options: DeviceOptions,
+    ) -> Result<Self, String> {
+        let isa = Isa::detect(wanted)?;
         let cores = num_cpus::get_physical().min(num_cpus::get());
         let threads = options.threads.map_or(cores, std::num::NonZeroUsize::get);
         let pool = Pool::new(threads)
             .map_err(|error| format!("cannot start {threads} threads ({error}); use fewer"))?;
         tracing::debug!(isa = isa.name(), threads, "the cpu device");
         Ok(Self { isa, pool: Arc::new(pool) })
+    }
+}
+
+impl CpuDevice {
+    /// The instruction sets that this machine has kernels for, best first.
+    pub fn instruction_sets() -> Vec<&'static str> {
+        Isa::available().into_iter().map(Isa::name).collect()
     }
 }
 
@@ -193,6 +215,15 @@ impl ResidentModel for CpuModel {
 
     fn kv_close(&mut self, kv: KvId) {
         self.caches.remove(&kv);
+    }
+
+    fn kv_bytes_per_token(&self) -> u64 {
+        let numbers = 2 * self.shape.layers * self.shape.kv_heads * self.shape.head_width;
+        (numbers * size_of::<u16>()) as u64
+    }
+
+    fn listing(&self, gear: usize) -> Option<Listing> {
+        self.plans.get(&gear).map(|plan| listing::list(plan, &self.weights))
     }
 
     fn memory(&self) -> Memory {

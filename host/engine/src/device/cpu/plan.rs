@@ -536,3 +536,38 @@ fn place(sizes: &[usize], uses: &[(usize, usize)]) -> Vec<Buffer> {
     }
     placed.into_iter().flatten().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn buffers_that_live_at_the_same_time_share_nothing(
+            wanted in prop::collection::vec((1usize..5000, 0usize..20, 0usize..6), 1..40),
+        ) {
+            let sizes: Vec<usize> = wanted.iter().map(|w| w.0).collect();
+            let uses: Vec<(usize, usize)> = wanted.iter().map(|w| (w.1, w.1 + w.2)).collect();
+            let placed = place(&sizes, &uses);
+            prop_assert_eq!(placed.len(), sizes.len());
+            for i in 0..sizes.len() {
+                prop_assert!(placed[i].bytes >= sizes[i]);
+                prop_assert_eq!(placed[i].start % ALIGNMENT, 0);
+                for j in 0..i {
+                    let at_once = uses[i].0 <= uses[j].1 && uses[j].0 <= uses[i].1;
+                    let (a, b) = (placed[i], placed[j]);
+                    let apart = a.start + a.bytes <= b.start || b.start + b.bytes <= a.start;
+                    prop_assert!(!at_once || apart, "{:?} and {:?}", a, b);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn memory_is_used_again() {
+        let placed = place(&[640, 64, 640], &[(0, 1), (0, 5), (2, 3)]);
+        assert_eq!((placed[0].start, placed[2].start), (0, 0));
+        assert_eq!(placed[1].start, 640);
+    }
+}

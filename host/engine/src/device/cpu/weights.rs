@@ -89,6 +89,11 @@ impl Weights {
         Matrix { format, rows, columns, packed: &self.packed.bytes()[start..][..length] }
     }
 
+    /// A matrix's tensor in the file.
+    pub fn matrix_name(&self, index: usize) -> &str {
+        &self.matrices[index].name
+    }
+
     /// A vector, padded with zeros to whole groups.
     pub fn vector(&self, index: usize) -> &[f32] {
         &self.vectors[index]
