@@ -149,12 +149,14 @@ fn a_prompt_beyond_the_context_is_refused() {
 #[test]
 fn settings_that_make_no_sense_are_refused_before_anything_is_fetched() {
     let cache = tempfile::tempdir().unwrap();
-    let cases: [(&[&str], &[&str]); 8] = [
+    let cases: [(&[&str], &[&str]); 10] = [
         (&["run", "  "], &["prompt is empty"]),
         (&["run"], &["prompt is empty"]),
         (&["run", "--temperature=-1", "hi"], &["temperature"]),
         (&["run", "--top-p", "7", "hi"], &["top_p"]),
-        (&["run", "--device", "tpu", "hi"], &["tpu", "candle"]),
+        (&["run", "--device", "tpu", "hi"], &["tpu", "cpu, candle"]),
+        (&["run", "--device", "candle", "--threads", "2", "hi"], &["--threads"]),
+        (&["run", "--threads", "5000", "hi"], &["5000", "--threads"]),
         (&["run", "--policy-config", "{", "hi"], &["JSON"]),
         (&["run", "--policy-config", "@/nonexistent.json", "hi"], &["/nonexistent.json"]),
         (&["run", "--file", "/nonexistent.txt"], &["/nonexistent.txt"]),
@@ -197,6 +199,7 @@ fn json_is_one_record_and_text_is_the_answer() {
         "plan",
         "rounds",
         "totals",
+        "memory",
         "failures",
     ] {
         assert!(record.get(field).is_some(), "the record lacks {field}");
@@ -208,6 +211,9 @@ fn json_is_one_record_and_text_is_the_answer() {
         ["drafted", "accepted", "committed", "seconds", "prefill_seconds", "policy_seconds"]
     {
         assert!(record["totals"].get(field).is_some(), "the totals lack {field}");
+    }
+    for field in ["peak_resident", "weights", "kv", "arena", "other"] {
+        assert!(record["memory"][field].as_u64() > Some(0), "the memory lacks {field}");
     }
     let (text, footer) = run(&[]);
     assert_eq!(text.trim_end(), record["text"].as_str().unwrap().trim_end());
@@ -242,4 +248,40 @@ fn a_benchmark_says_what_is_wrong_before_it_fetches_anything() {
     );
     assert_says(&speculate(&["--prompts", prompts, "--max-tokens", "1"]), &["--max-tokens"]);
     assert_eq!(files_below(cache.path()), ["p.jsonl"]);
+}
+
+#[test]
+fn an_unknown_instruction_set_is_refused() {
+    let cache = tempfile::tempdir().unwrap();
+    let error = refusal(aio(cache.path()).env("AIO_CPU", "mmx").args(["run", "hi"]));
+    assert_says(&error, &["AIO_CPU", "mmx", "portable"]);
+}
+
+#[test]
+fn a_graph_is_printed_for_people_and_programs() {
+    let Some(model) = support::model_path("smollm2-135m") else { return };
+    let cache = tempfile::tempdir().unwrap();
+    let graph = |more: &[&str]| {
+        let mut command = aio(cache.path());
+        command.arg("graph").arg(&model).args(more);
+        command
+    };
+    let print = |more: &[&str]| {
+        let output = graph(more).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let table = print(&["--gear", "7"]);
+    assert_says(&table, &["gear 8", "arena", "rms norm + quantise", "blk.0.ffn_gate.weight"]);
+    let listing: serde_json::Value = serde_json::from_str(&print(&["--json"])).unwrap();
+    let steps = listing["steps"].as_array().unwrap();
+    let bytes = |value: &serde_json::Value| value.as_u64().unwrap();
+    let sum: u64 = steps.iter().map(|step| bytes(&step["weight_bytes"])).sum();
+    assert_eq!(sum, bytes(&listing["weight_bytes"]));
+    for place in steps.iter().flat_map(|step| step["arena"].as_array().unwrap()) {
+        let end = bytes(&place["start"]) + bytes(&place["bytes"]);
+        assert!(end <= bytes(&listing["arena_bytes"]), "{place} lies outside the arena");
+    }
+    assert_says(&print(&["--device", "candle"]), &["attention", "blk.29.ffn_down.weight"]);
+    assert_says(&refusal(&mut graph(&["--gear", "4096"])), &["4096", "512"]);
 }

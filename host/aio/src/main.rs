@@ -23,9 +23,11 @@ Start here:
   aio run \"Write a Rust function that reverses a string\"
   aio run --explain --policy fixed --policy-config '{\"drafter\":\"lookup\",\"draft_length\":8}' ...
   aio models list
+  aio graph smollm2-135m --gear 8
   aio bench engine --help
 
 Environment: AIO_CACHE names the folder for models (else the user's cache folder);
+AIO_CPU bounds the cpu device's instruction set (avx512, avx2, portable);
 AIO_LOG sets what is logged to stderr (error, warn, info, debug; default warn)."
 )]
 struct Cli {

@@ -21,8 +21,8 @@ fn source() -> Option<TierSource> {
     Some(TierSource { name: MODEL.into(), path: models::model_path(MODEL)? })
 }
 
-fn candle() -> Box<dyn Device> {
-    device::by_name("candle", DeviceOptions::default()).unwrap()
+fn default_device() -> Box<dyn Device> {
+    device::by_name(device::DEFAULT, DeviceOptions::default()).unwrap()
 }
 
 /// A shell script that answers as llama-bench does.
@@ -52,7 +52,7 @@ fn the_engine_is_measured_beside_a_peer() {
         prefill: 32,
         decode: 4,
     };
-    let report = engine::run(&[source], &*candle(), options, &mut Silent).unwrap();
+    let report = engine::run(&[source], &*default_device(), options, &mut Silent).unwrap();
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["schema"], "aio-bench-engine/1");
     assert_eq!(json["peer_version"], "b11434");
@@ -91,7 +91,7 @@ fn drafting_is_measured_and_changes_nothing() {
         peer: None,
         threads: None,
     };
-    let report = speculate::run(&source, None, &*candle(), &options, &mut Silent).unwrap();
+    let report = speculate::run(&source, None, &*default_device(), &options, &mut Silent).unwrap();
     assert_eq!((report.mismatches, report.prompts.len(), report.groups.len()), (0, 2, 1));
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["schema"], "aio-bench-speculate/1");

@@ -175,7 +175,9 @@ impl Tier {
     /// When no gear holds that many, or it cannot be compiled.
     pub fn listing(&mut self, rows: usize) -> Result<Listing, DeviceError> {
         let gear = self.model.gears().iter().copied().find(|&gear| gear >= rows.max(1));
-        let too_wide = || DeviceError::BadPass(format!("{rows} rows fit no gear"));
+        let widest = self.model.gears().last().copied().unwrap_or(0);
+        let too_wide =
+            || DeviceError::BadPass(format!("{rows} rows fit no gear; the widest holds {widest}"));
         let gear = gear.ok_or_else(too_wide)?;
         if !self.model.is_compiled(gear) {
             self.model.compile(graph::build(&self.description, gear))?;

@@ -71,11 +71,13 @@ impl Kernel for Store<'_> {
         for (i, part) in self.k.as_chunks::<LANES>().0.iter().enumerate() {
             for (j, bits) in half(part).into_iter().enumerate() {
                 let at = group + (i * LANES + j) * LANES;
+                // SAFETY: see above.
                 unsafe { self.block.write(at, 1)[0] = bits };
             }
         }
         for (i, part) in self.v.as_chunks::<LANES>().0.iter().enumerate() {
             let at = BLOCK * width + self.slot * width + i * LANES;
+            // SAFETY: see above.
             unsafe { self.block.write(at, LANES).copy_from_slice(&half(part)) };
         }
     }

@@ -12,6 +12,10 @@
 //! whatever tile or on whatever thread; and it is the same bits on every
 //! instruction set (see [`simd`]).
 //!
+//! The portable kernels, the shared views and the pool are written to run under Miri:
+//! `cargo +nightly miri test -p aio-kernels` (tests then take the portable instruction
+//! set and small shapes).
+//!
 //! This crate must not know models, GGUF files, graphs or requests.
 
 pub mod activation;

@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn memory_is_summed_by_kind() {
-        let held = |n| Memory { weights: 1 << n, kv: 10, arena: 5 };
+        let held = |n: u32| Memory { weights: 1 << n, kv: 10, arena: 5 };
         let record = memory([held(4), held(5)].into_iter());
         assert_eq!((record.weights, record.kv, record.arena), (48, 20, 10));
         if cfg!(target_os = "linux") {

@@ -83,7 +83,7 @@ fn hash_strings(hash: &mut Sha256, texts: &[&str]) {
 
 /// How text in which no special token is to be recognised becomes ids.
 enum Algorithm {
-    ByteLevel(ByteLevel),
+    ByteLevel(Box<ByteLevel>),
     SentencePiece(SentencePiece),
 }
 
@@ -121,7 +121,8 @@ impl Tokenizer {
             "gpt2" => {
                 let (bpe, vocabulary, fingerprint) = ByteLevel::from_gguf(metadata, &tokens?)?;
                 let add_bos = add_bos.unwrap_or(bpe.pre.add_bos);
-                Ok(Tokenizer::new(Algorithm::ByteLevel(bpe), vocabulary, add_bos, fingerprint))
+                let algorithm = Algorithm::ByteLevel(Box::new(bpe));
+                Ok(Tokenizer::new(algorithm, vocabulary, add_bos, fingerprint))
             }
             "llama" => {
                 let (spm, vocabulary, fingerprint) = SentencePiece::from_gguf(metadata, &tokens?)?;

@@ -6,6 +6,7 @@
 //! allocates nothing but cache blocks. Law 1 holds by construction: every kernel
 //! adds up each number in one fixed order, whatever the pass and the threads.
 
+mod arena;
 mod kv;
 mod listing;
 mod plan;
@@ -40,6 +41,9 @@ const GEARS: &[usize] = &[1, 2, 3, 4, 6, 8, 12, 16, 32, 64, 128, 256, 512];
 /// Environment variable that names the instruction set to use.
 const ISA_VARIABLE: &str = "AIO_CPU";
 
+/// More threads than this are a mistake: they would wait for each other.
+const MOST_THREADS: usize = 256;
+
 /// Our own kernels on the machine's processor.
 pub struct CpuDevice {
     isa: Isa,
@@ -70,6 +74,11 @@ impl CpuDevice {
         let isa = Isa::detect(wanted)?;
         let cores = num_cpus::get_physical().min(num_cpus::get());
         let threads = options.threads.map_or(cores, std::num::NonZeroUsize::get);
+        if threads > MOST_THREADS {
+            return Err(format!(
+                "{threads} threads are too many; give --threads at most {MOST_THREADS}"
+            ));
+        }
         let pool = Pool::new(threads)
             .map_err(|error| format!("cannot start {threads} threads ({error}); use fewer"))?;
         tracing::debug!(isa = isa.name(), threads, "the cpu device");
@@ -99,6 +108,14 @@ impl Device for CpuDevice {
                 "the model has heads of {} and rows of {} components, and the cpu device needs \
                  multiples of 32; use --device candle",
                 model.head_width, model.width
+            )));
+        }
+        let group = model.heads / model.kv_heads;
+        if group > attention::Scratch::QUERIES {
+            return Err(DeviceError::Unsupported(format!(
+                "{group} query heads share a key-value head, and the cpu device takes at most {}; \
+                 use --device candle",
+                attention::Scratch::QUERIES
             )));
         }
         let weights = Weights::load(gguf, &graph::build(model, 1))?;
