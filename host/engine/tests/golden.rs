@@ -105,8 +105,11 @@ fn qwen_1_5b_agrees_with_llama_cpp() {
     compare("qwen2.5-coder-1.5b", golden, [0.97, 0.98]);
 }
 
+/// llama.cpp itself agrees with exact arithmetic in 94.0 % and 95.6 % here: so
+/// small a model has many near ties. On the unpacked weights that the reference
+/// was made with, this engine agrees in 100 % and 99.9 %.
 #[test]
 fn gemma_3_270m_agrees_with_llama_cpp() {
     let golden = include_str!("../../../tests/fixtures/golden/gemma-3-270m.json");
-    compare("gemma-3-270m", golden, [0.0, 0.0]);
+    compare("gemma-3-270m", golden, [0.93, 0.95]);
 }

@@ -52,7 +52,8 @@ pub enum SpecialTokens {
 /// A digest of what ids mean. Models with equal fingerprints share token ids, so that
 /// one can draft for the other.
 ///
-/// It covers the tokens, the merge rules and the pre-tokenizer. Padding tokens (type
+/// It covers the tokens and what decides how text is cut into them: the merge rules and
+/// the pre-tokenizer, or the scores. Padding tokens (type
 /// "unused") at the end of the vocabulary are left out, because models of one family
 /// pad to different sizes; such ids are never in a text, but a model can in principle
 /// propose one, so whoever compares fingerprints still checks ids against
@@ -83,7 +84,7 @@ fn hash_strings(hash: &mut Sha256, texts: &[&str]) {
 
 /// How text in which no special token is to be recognised becomes ids.
 enum Algorithm {
-    ByteLevel(ByteLevel),
+    ByteLevel(Box<ByteLevel>),
     SentencePiece(SentencePiece),
 }
 
@@ -121,7 +122,12 @@ impl Tokenizer {
             "gpt2" => {
                 let (bpe, vocabulary, fingerprint) = ByteLevel::from_gguf(metadata, &tokens?)?;
                 let add_bos = add_bos.unwrap_or(bpe.pre.add_bos);
-                Ok(Tokenizer::new(Algorithm::ByteLevel(bpe), vocabulary, add_bos, fingerprint))
+                Ok(Tokenizer::new(
+                    Algorithm::ByteLevel(bpe.into()),
+                    vocabulary,
+                    add_bos,
+                    fingerprint,
+                ))
             }
             "llama" => {
                 let (spm, vocabulary, fingerprint) = SentencePiece::from_gguf(metadata, &tokens?)?;

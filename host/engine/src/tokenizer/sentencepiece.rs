@@ -63,7 +63,7 @@ impl SentencePiece {
     /// none is to be recognised.
     pub(super) fn encode(&self, vocabulary: &Vocabulary, text: &str, ids: &mut Vec<u32>) {
         let mut spelled = String::with_capacity(text.len() + text.len() / 2);
-        if self.add_space_prefix {
+        if self.add_space_prefix && !text.is_empty() {
             spelled.push(SPACE);
         }
         spelled.extend(text.chars().map(|c| if c == ' ' { SPACE } else { c }));

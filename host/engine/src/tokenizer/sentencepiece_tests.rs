@@ -11,7 +11,8 @@ fn metadata(add_space_prefix: bool) -> Metadata {
         .map(|(text, kind)| (text.to_owned(), -1000.0, kind))
         .to_vec();
     tokens.extend((0..=255).map(|byte| (format!("<0x{byte:02X}>"), -1000.0, 6)));
-    let merged = ["he", "ll", "hell", "lo", "hello", "▁hello", "ab", "bc", "<0", "x41", "<0x41"];
+    let merged =
+        ["he", "ll", "hell", "lo", "hello", "▁hello", "ab", "bc", "<0", "x4", "x41", "<0x41"];
     tokens.extend(merged.iter().enumerate().map(|(i, text)| (text.to_string(), -(i as f32), 1)));
     tokens.extend("▁helowrdabc<>0x41é\n".chars().map(|c| (c.to_string(), -100.0, 1)));
     // A control token that ordinary characters spell.
