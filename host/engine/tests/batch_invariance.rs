@@ -113,6 +113,24 @@ fn roll_back(name: &str, loaded: &mut Loaded, tokens: &[u32], expected: &[Vec<u3
     assert_eq!(loaded.model.kv_length(kv), 0);
 }
 
+/// Rows on both sides of the point where a window of 512 begins to slide.
+#[test]
+fn a_sliding_window_is_the_same_in_any_pass() {
+    let device = by_name("candle", DeviceOptions::default()).unwrap();
+    let Some(mut loaded) = Loaded::open("gemma-3-270m", &*device) else { return };
+    let tokens = tokens(524, loaded.vocabulary);
+    let kv = loaded.model.kv_open();
+    let start: Vec<Row> =
+        (0..504).map(|p| Row { token: tokens[p], position: p as u32, kv, logits: false }).collect();
+    loaded.run(&start);
+    let expected = loaded.run_in_passes(kv, &tokens[504..], 1);
+    for width in [3, 8, 20] {
+        loaded.model.kv_truncate(kv, 504);
+        let got = loaded.run_in_passes(kv, &tokens[504..], width);
+        assert!(got == expected, "passes of {width} rows change logits");
+    }
+}
+
 #[test]
 fn passes_that_are_put_together_wrongly_are_refused() {
     let _alone = models::alone();

@@ -130,10 +130,13 @@ fn qwen_1_5b_agrees_with_llama_cpp() {
     compare("qwen2.5-coder-1.5b", golden, &[candle([0.97, 0.98]), cpu([0.96, 0.98])]);
 }
 
+/// llama.cpp itself agrees with exact arithmetic in 94.0 % and 95.6 % here: so
+/// small a model has many near ties. On the unpacked weights that the reference
+/// was made with, this engine agrees in 100 % and 99.9 %.
 #[test]
 fn gemma_3_270m_agrees_with_llama_cpp() {
     let golden = include_str!("../../../tests/fixtures/golden/gemma-3-270m.json");
-    compare("gemma-3-270m", golden, &[candle([0.93, 0.93]), cpu([0.92, 0.94])]);
+    compare("gemma-3-270m", golden, &[candle([0.93, 0.95]), cpu([0.92, 0.94])]);
 }
 
 /// The same comparison within this engine: the cpu device beside candle on weights

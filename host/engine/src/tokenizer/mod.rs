@@ -52,7 +52,8 @@ pub enum SpecialTokens {
 /// A digest of what ids mean. Models with equal fingerprints share token ids, so that
 /// one can draft for the other.
 ///
-/// It covers the tokens, the merge rules and the pre-tokenizer. Padding tokens (type
+/// It covers the tokens and what decides how text is cut into them: the merge rules and
+/// the pre-tokenizer, or the scores. Padding tokens (type
 /// "unused") at the end of the vocabulary are left out, because models of one family
 /// pad to different sizes; such ids are never in a text, but a model can in principle
 /// propose one, so whoever compares fingerprints still checks ids against

@@ -66,7 +66,7 @@ impl SentencePiece {
             return; // Not even the space before it.
         }
         let mut spelled = String::with_capacity(text.len() + text.len() / 2);
-        if self.add_space_prefix {
+        if self.add_space_prefix && !text.is_empty() {
             spelled.push(SPACE);
         }
         spelled.extend(text.chars().map(|c| if c == ' ' { SPACE } else { c }));
