@@ -81,7 +81,7 @@ impl Kernel for Gated<'_> {
                     let square = simd.f_mul(x, x);
                     let inner = simd.f_fma(square, simd.f_splat(0.044_715), simd.f_splat(1.0));
                     // -2 sqrt(2 / pi).
-                    simd.f_mul(simd.f_mul(x, inner), simd.f_splat(-1.595_769_1))
+                    simd.f_mul(simd.f_mul(x, inner), simd.f_splat(-1.595_769))
                 }
             };
             let one = simd.f_splat(1.0);
