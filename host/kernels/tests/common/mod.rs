@@ -5,6 +5,7 @@
 //! as a shape and a number, and shrinks by its shape.
 
 #![allow(dead_code)] // Each test uses a part.
+#![allow(clippy::unwrap_used)]
 
 use aio_kernels::activation::quantise_row;
 use aio_kernels::block::dequantise;
