@@ -116,7 +116,8 @@ fn roll_back(name: &str, loaded: &mut Loaded, tokens: &[u32], expected: &[Vec<u3
 /// Rows on both sides of the point where a window of 512 begins to slide.
 #[test]
 fn a_sliding_window_is_the_same_in_any_pass() {
-    let device = by_name("candle", DeviceOptions::default()).unwrap();
+    let _alone = models::alone();
+    let device = by_name(device::DEFAULT, DeviceOptions::default()).unwrap();
     let Some(mut loaded) = Loaded::open("gemma-3-270m", &*device) else { return };
     let tokens = tokens(524, loaded.vocabulary);
     let kv = loaded.model.kv_open();

@@ -1,58 +1,63 @@
-//! Runs one product a few times and does nothing else, so that its instructions can
-//! be counted:
+//! Runs one matrix kernel again and again, to count what it executes.
 //!
 //! ```sh
-//! cargo build --release -p aio-kernels --example count
-//! AIO_CPU=avx2 valgrind --tool=callgrind --callgrind-out-file=/dev/null \
-//!     target/release/examples/count Q4K 4 10
-//! perf stat -e instructions target/release/examples/count Q4K 4 1000
+//! RUSTFLAGS="-C target-cpu=x86-64" cargo build --release -p aio-kernels --example count \
+//!   --target-dir target/baseline
+//! count=target/baseline/release/examples/count
+//! AIO_CPU=avx2 valgrind --tool=callgrind --callgrind-out-file=/dev/null $count q4_k 4 100
+//! AIO_CPU=avx2 perf stat -e instructions:u $count q4_k 4 1000
 //! ```
 //!
-//! Arguments: format, rows, repetitions. Counts for two numbers of repetitions,
-//! subtracted, leave out what the program does besides. Valgrind knows no AVX-512;
-//! `perf` counts that where the machine has counters.
+//! Without the flag, all code is compiled for the building machine (the workspace's
+//! configuration says so), and valgrind stops at the first AVX-512 instruction; a
+//! program under it finds no AVX-512 to detect.
+//!
+//! Arguments: format, rows of the pass, repetitions. It prints how many packed blocks
+//! (16 components x 256 or 64 columns) times rows a repetition is. Making the
+//! weights counts too: take the difference of two runs, over the difference of their
+//! repetitions. Unlike time, counts do not depend on who else uses the machine.
 
-#[path = "../benches/support.rs"]
-mod support;
+#[path = "../tests/common/mod.rs"]
+mod common;
 
-use std::process::ExitCode;
+use aio_kernels::matrix::Epilogue;
+use aio_kernels::pack::Layout;
+use aio_kernels::{BlockFormat, Isa};
+use common::{Out, Random, Scales, Weights, multiply, quantise};
 
-use aio_kernels::BlockFormat;
-use support::{Work, instruction_set};
-
-/// Packed weights: a few groups, small enough for any cache.
-const BYTES: usize = 300_000;
-const COLUMNS: usize = 1536;
-
-fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let parsed = match arguments.as_slice() {
-        [format, rows, times] => BlockFormat::ALL
-            .into_iter()
-            .find(|f| format!("{f:?}") == *format)
-            .zip(rows.parse().ok().filter(|rows| (1..=512).contains(rows)))
-            .zip(times.parse::<usize>().ok()),
-        _ => None,
+fn main() -> Result<(), String> {
+    let usage = "usage: count FORMAT ROWS REPETITIONS, FORMAT one of f32, f16, q4_0, q4_1, \
+                 q5_0, q8_0, q4_k, q5_k, q6_k";
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let [format, rows, repetitions] = &arguments[..] else { return Err(usage.into()) };
+    let format = match format.as_str() {
+        "f32" => BlockFormat::F32,
+        "f16" => BlockFormat::F16,
+        "q4_0" => BlockFormat::Q4_0,
+        "q4_1" => BlockFormat::Q4_1,
+        "q5_0" => BlockFormat::Q5_0,
+        "q8_0" => BlockFormat::Q8_0,
+        "q4_k" => BlockFormat::Q4K,
+        "q5_k" => BlockFormat::Q5K,
+        "q6_k" => BlockFormat::Q6K,
+        _ => return Err(usage.into()),
     };
-    let Some(((format, rows), times)) = parsed else {
-        eprintln!(
-            "usage: count FORMAT ROWS REPETITIONS, with FORMAT one of {:?}",
-            BlockFormat::ALL
-        );
-        return ExitCode::FAILURE;
-    };
-    let isa = instruction_set();
-    let mut work = match Work::new(isa, format, COLUMNS, rows, BYTES) {
-        Ok(work) => work,
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    for _ in 0..times {
-        work.run();
+    let number = |text: &String| text.parse::<usize>().map_err(|_| usage.to_owned());
+    let (rows, repetitions) = (number(rows)?, number(repetitions)?);
+    let isa = Isa::detect(std::env::var("AIO_CPU").ok().as_deref())?;
+
+    // Eight blocks for each of four groups: all in the first-level cache.
+    let layout = Layout::of(format);
+    let columns = 8 * layout.columns;
+    let mut random = Random(1);
+    let weights = Weights::random(format, 64, columns, Scales::Ordinary, &mut random);
+    let x = random.floats(rows * columns);
+    let x: Vec<_> = x.chunks(columns).collect();
+    let mut records = quantise(isa, layout.records, &x, isa.tile());
+    let mut out = Out::filled(rows, &weights, 0.0);
+    for _ in 0..repetitions {
+        multiply(isa, &weights, 0..weights.groups(), &mut records, &mut out, Epilogue::Store);
     }
-    let weights = work.weights().len();
-    println!("{format:?}, {rows} rows, {times} times, {weights} bytes of weights, {}", isa.name());
-    ExitCode::SUCCESS
+    println!("{} blocks x rows a repetition on {}", 32 * rows, isa.name());
+    Ok(())
 }

@@ -65,19 +65,18 @@ impl Kernel for Store<'_> {
             simd.f_to_f16(simd.f_max(x, simd.f_splat(-LARGEST)), &mut half);
             half
         };
-        // SAFETY (of both): the promise of `store`'s caller; single numbers of the
-        // position are written, and nothing of its neighbours.
+        // Single numbers of the position are written, and nothing of its neighbours.
         let group = self.slot / LANES * LANES * width + self.slot % LANES;
         for (i, part) in self.k.as_chunks::<LANES>().0.iter().enumerate() {
             for (j, bits) in half(part).into_iter().enumerate() {
                 let at = group + (i * LANES + j) * LANES;
-                // SAFETY: see above.
+                // SAFETY: the promise of `store`'s caller.
                 unsafe { self.block.write(at, 1)[0] = bits };
             }
         }
         for (i, part) in self.v.as_chunks::<LANES>().0.iter().enumerate() {
             let at = BLOCK * width + self.slot * width + i * LANES;
-            // SAFETY: see above.
+            // SAFETY: the promise of `store`'s caller.
             unsafe { self.block.write(at, LANES).copy_from_slice(&half(part)) };
         }
     }

@@ -12,9 +12,12 @@
 //! whatever tile or on whatever thread; and it is the same bits on every
 //! instruction set (see [`simd`]).
 //!
-//! The portable kernels, the shared views and the pool are written to run under Miri:
-//! `cargo +nightly miri test -p aio-kernels` (tests then take the portable instruction
-//! set and small shapes).
+//! The `unsafe` here is bounds, aliasing and threads, and Miri checks it, on the
+//! portable instruction set and on small shapes (the tests see to that):
+//! `cargo +nightly miri test -p aio-kernels`. What Miri does not run, the vector
+//! code, AddressSanitizer checks on a stable toolchain:
+//! `RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address cargo test -p aio-kernels
+//! --target x86_64-unknown-linux-gnu`.
 //!
 //! This crate must not know models, GGUF files, graphs or requests.
 

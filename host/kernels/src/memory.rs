@@ -43,7 +43,7 @@ impl Memory {
             return Ok(Self { storage: Storage::Lines(lines), length });
         }
         // Room to begin at a huge page's boundary.
-        let map = memmap2::MmapMut::map_anon(length + LARGE)
+        let map = memmap2::MmapMut::map_anon(length.saturating_add(LARGE))
             .map_err(|error| OutOfMemory { bytes: length, reason: error.to_string() })?;
         #[cfg(target_os = "linux")]
         {

@@ -16,8 +16,9 @@ use std::thread::JoinHandle;
 /// times what an even share of a step differs by. With more threads than free cores,
 /// whoever waits longer would keep the one from running that is waited for.
 const BARRIER_SPINS: u32 = 1_500;
-/// Spins between passes before a thread sleeps: some milliseconds.
-const IDLE_SPINS: u32 = 400_000;
+/// Times that an idle thread offers its core to others before it sleeps: some
+/// milliseconds, since the next pass usually follows soon.
+const IDLE_YIELDS: u32 = 5_000;
 
 /// A job and the number of the run it belongs to.
 type Job = *const (dyn Fn(&Team<'_>) + Sync);
@@ -214,11 +215,15 @@ fn work(state: &State, thread: usize) {
 
 /// Waits until the run's number is another than `seen`.
 fn wait_for_run(state: &State, seen: u32) {
-    for _ in 0..IDLE_SPINS {
+    for turn in 0..BARRIER_SPINS + IDLE_YIELDS {
         if state.run.load(Ordering::Acquire) != seen {
             return;
         }
-        std::hint::spin_loop();
+        if turn < BARRIER_SPINS {
+            std::hint::spin_loop();
+        } else {
+            std::thread::yield_now();
+        }
     }
     state.sleeping.fetch_add(1, Ordering::SeqCst);
     // Whoever starts a run looks at `sleeping` after raising `run`: either it sees

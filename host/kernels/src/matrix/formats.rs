@@ -46,7 +46,14 @@ pub(super) trait Format: Pod {
 #[inline(always)]
 fn nibble_pairs<S: Simd>(simd: S, lines: &[[u8; 64]; 4]) -> [S::B; 8] {
     let low = simd.b_splat(15);
-    let lines = [0, 1, 2, 3].map(|i: usize| simd.b_load(&lines[i]));
+    // Not `map`: the compiler may leave a call there, with its closure compiled for
+    // the baseline and the lines passed through memory.
+    let lines = [
+        simd.b_load(&lines[0]),
+        simd.b_load(&lines[1]),
+        simd.b_load(&lines[2]),
+        simd.b_load(&lines[3]),
+    ];
     let first = |i: usize| simd.b_and(lines[i], low);
     let second = |i: usize| simd.b_and(simd.b_shr::<4>(lines[i]), low);
     [first(0), second(0), first(1), second(1), first(2), second(2), first(3), second(3)]
@@ -240,7 +247,17 @@ impl Format for PackedQ8_0 {
             for line in lines {
                 prefetch(line, PREFETCH);
             }
-            let w = [0, 1, 2, 3, 4, 5, 6, 7].map(|i: usize| simd.b_load(&lines[i]));
+            // Not `map`, as in `nibble_pairs`.
+            let w = [
+                simd.b_load(&lines[0]),
+                simd.b_load(&lines[1]),
+                simd.b_load(&lines[2]),
+                simd.b_load(&lines[3]),
+                simd.b_load(&lines[4]),
+                simd.b_load(&lines[5]),
+                simd.b_load(&lines[6]),
+                simd.b_load(&lines[7]),
+            ];
             let d = simd.f_from_f16(&self.d[j]);
             each_row!(N, T, {
                 let q = &x[T].quants;

@@ -97,7 +97,8 @@ pub fn share(total: usize, part: usize, parts: usize) -> Range<usize> {
 /// Nobody writes the records, and nobody else uses these columns of `out`.
 ///
 /// # Panics
-/// When the groups, the records or the outputs lie outside their memory.
+/// When the groups, the records or the outputs lie outside their memory, or a tile
+/// is wider than the instruction set's.
 pub unsafe fn product(
     isa: Isa,
     matrix: Matrix<'_>,
@@ -119,6 +120,7 @@ pub unsafe fn product(
     while start < groups.end {
         let end = (start + step).min(groups.end);
         for (first, rows) in tiles.iter() {
+            assert!(rows <= isa.tile(), "a tile of {rows} rows");
             let bytes = layout.records.bytes();
             // SAFETY: the caller's promise that nobody writes them.
             let records =
