@@ -110,7 +110,9 @@ impl LineChart {
         svg.text(middle, self.x_label, label.anchor(Anchor::Middle));
         let side = (area.x + 14.0, plot.y + plot.height / 2.0);
         svg.text_upwards(side, self.y_label, label.anchor(Anchor::Middle));
-        for series in self.series.iter().rev() {
+        // The first on top of all; the others in order, so that a dashed line shows
+        // on a solid one where the two coincide.
+        for series in self.series.iter().skip(1).chain(self.series.first()) {
             let points: Vec<_> = series.points.iter().map(|&(a, b)| (x(a), y(b))).collect();
             svg.polyline(&points, series.colour, 2.0, series.dashed);
             points.iter().for_each(|&point| svg.circle(point, 2.6, series.colour));
