@@ -24,7 +24,7 @@ const SETTINGS: [(&str, &str); 6] = [
 ];
 
 const MODELS: [&str; 2] = ["qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b"];
-const TOKENS: usize = 40;
+const TOKENS: usize = 28;
 
 #[derive(serde::Deserialize)]
 struct Case {
