@@ -120,6 +120,35 @@ pub unsafe fn quantise_row(
     isa.run(QuantiseRow { kind, x, blocks, records, place });
 }
 
+/// What the records of a row stand for: the row as a product sees it, rounded.
+///
+/// # Panics
+/// When a record lies outside `records`, or those are not 64-byte aligned.
+pub fn dequantise_row(kind: RecordKind, records: &[u8], place: Place, out: &mut [f32]) {
+    let bytes = kind.bytes();
+    for (block, out) in out.chunks_mut(kind.columns()).enumerate() {
+        let record = &records[(place.first + block * place.step) * bytes..][..bytes];
+        let (scale, quants) = match kind {
+            RecordKind::Q8K => {
+                let record: &Q8K = bytemuck::from_bytes(record);
+                (record.scale, record.quants.as_flattened())
+            }
+            RecordKind::Q8 => {
+                let record: &Q8 = bytemuck::from_bytes(record);
+                (record.scale, record.quants.as_flattened())
+            }
+            RecordKind::Floats => {
+                let record: &Floats = bytemuck::from_bytes(record);
+                out.copy_from_slice(&record.0[..out.len()]);
+                continue;
+            }
+        };
+        for (x, quant) in out.iter_mut().zip(quants) {
+            *x = scale * f32::from(*quant);
+        }
+    }
+}
+
 struct QuantiseRow<'a> {
     kind: RecordKind,
     x: &'a [f32],
