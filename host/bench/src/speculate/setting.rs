@@ -34,8 +34,9 @@ impl Setting {
             new("plain", Drafter::None, 0, 1),
             // In the sizes that the peer's ngram-simple is measured with.
             new("lookup 3/8", Drafter::Lookup, 8, 3),
-            // As many rows as our kernels keep in registers.
-            new("lookup 3/11", Drafter::Lookup, 11, 3),
+            // Drafts from a single token's match: a wrong draft costs little where
+            // verifying does, and an edit is picked up again at once.
+            new("lookup 1/8", Drafter::Lookup, 8, 1),
             new("lookup 12/48", Drafter::Lookup, 48, 12),
         ];
         if draft {
