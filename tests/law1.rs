@@ -36,7 +36,7 @@ struct Case {
 fn answers(runner: &mut Runner, request: &Request) -> Vec<RequestRecord> {
     let mut answer = |config: &str| {
         let policy = support::load("fixed", config, runner.tiers());
-        runner.replace_policy(policy);
+        runner.replace_policies(policy);
         support::answer(runner, request)
     };
     SETTINGS.iter().map(|(_, config)| answer(config)).collect()

@@ -4,11 +4,13 @@
 
 mod models;
 
+use std::sync::Arc;
+
 use aio_core::RequestRecord;
 use aio_engine::chat::Message;
 use aio_engine::device::{self, DeviceOptions};
 use aio_engine::sampling::Sampling;
-use aio_policy::{PolicyHost, PolicyRuntime, PolicySource, Setup};
+use aio_policy::{Generations, PolicyRuntime, PolicySource, Setup};
 use aio_serve::{Prompt, Request, Runner, Sink, TierSource, Tiers};
 
 pub use models::model_path;
@@ -30,17 +32,18 @@ pub fn runner(names: &[&str], policy: &str, config: &str) -> Option<Runner> {
 }
 
 /// A policy by name or path, loaded for these tiers.
-pub fn load(policy: &str, config: &str, tiers: &Tiers) -> PolicyHost {
+pub fn load(policy: &str, config: &str, tiers: &Tiers) -> Arc<Generations> {
     let source = PolicySource::from_argument(policy).unwrap();
     let config = Some(config.to_owned()).filter(|c| !c.is_empty());
     let setup = Setup { config, ..Setup::new(tiers.info().clone()) };
-    PolicyHost::load(&PolicyRuntime::new().unwrap(), &source, setup).unwrap()
+    let runtime = PolicyRuntime::new().unwrap();
+    Arc::new(Generations::load(&runtime, &source, setup, Default::default()).unwrap())
 }
 
 /// A request with one user turn.
 pub fn chat(prompt: &str, max_tokens: usize, sampling: Sampling) -> Request {
     let prompt = Prompt::Chat(vec![Message::user(prompt)]);
-    Request { prompt, max_tokens, sampling, stop: Vec::new() }
+    Request { prompt, max_tokens, sampling, stop: Vec::new(), metadata: Default::default() }
 }
 
 /// Collects the streamed text.

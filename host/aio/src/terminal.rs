@@ -56,6 +56,29 @@ pub fn handle_interrupts() -> Result<(), ctrlc::Error> {
     })
 }
 
+/// Calls back on SIGHUP, on a thread of its own, for the rest of the program's
+/// life. Does nothing where there is no such signal.
+///
+/// # Errors
+/// When the system refuses the handler.
+#[cfg(unix)]
+pub fn on_hangup(mut call: impl FnMut() + Send + 'static) -> std::io::Result<()> {
+    use signal_hook::{consts::SIGHUP, iterator::Signals};
+    let mut signals = Signals::new([SIGHUP])?;
+    std::thread::Builder::new().name("hangup".into()).spawn(move || {
+        for _ in signals.forever() {
+            call();
+        }
+    })?;
+    Ok(())
+}
+
+/// See above: here there is no such signal.
+#[cfg(not(unix))]
+pub fn on_hangup(_: impl FnMut() + Send + 'static) -> std::io::Result<()> {
+    Ok(())
+}
+
 /// While this lives, the first Ctrl-C only sets [`interrupted`].
 pub struct Answering;
 

@@ -9,6 +9,7 @@
 mod clamp;
 mod facts;
 mod failure;
+mod grant;
 mod outcome;
 mod plan;
 mod record;
@@ -19,6 +20,9 @@ pub use clamp::{
 };
 pub use facts::{Acceptance, Load, ProbeResult, RequestFacts, RoundContext, RoundFacts};
 pub use failure::{Failure, FailureKind, Hook};
+pub use grant::{
+    Grant, Granted, MAX_GRANTED_TEXT_BYTES, MAX_GRANTED_TOKENS, MAX_GRANTED_VALUE_BYTES,
+};
 pub use outcome::{FinishReason, Outcome};
 pub use plan::{Action, Draft, Drafter, Plan, Probe, RoundDecision, Verdict};
 pub use record::{

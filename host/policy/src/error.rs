@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use aio_core::{Failure, Hook};
+use aio_core::{Failure, Grant, Hook};
 
 use crate::runtime::CONTRACT;
 
@@ -74,9 +74,19 @@ pub enum LoadError {
         /// The import.
         import: String,
     },
+    /// The component imports what the operator has not granted.
+    #[error(
+        "policy \"{policy}\" imports {grant}, which was not granted: allow it with --grant {grant}, or choose a policy that does without"
+    )]
+    NotGranted {
+        /// The policy.
+        policy: String,
+        /// What it wants.
+        grant: Grant,
+    },
     /// The component imports something else that is not offered.
     #[error(
-        "policy \"{policy}\" imports {import}, which this host does not offer: build it against the contract {CONTRACT}, whose only import is the log"
+        "policy \"{policy}\" imports {import}, which this host does not offer: build it against the contract {CONTRACT}, which offers a log and what an operator grants"
     )]
     Import {
         /// The policy.
@@ -130,10 +140,82 @@ pub enum LoadError {
         /// What went wrong, as a record would keep it.
         failure: Failure,
     },
+    /// Its answers to facts from earlier requests, or made-up ones, are no good.
+    #[error(
+        "policy \"{policy}\" does not stand the test of facts that it was asked before it was to serve: {failure}"
+    )]
+    Canary {
+        /// The policy.
+        policy: String,
+        /// What went wrong, as a record would keep it.
+        failure: Failure,
+    },
+    /// Too many generations still have requests.
+    #[error(
+        "{live} generations of policies still have requests, and no more than that may live at once: try again when some have ended"
+    )]
+    TooManyGenerations {
+        /// How many.
+        live: usize,
+    },
+    /// There is no generation to go back to.
+    #[error("there is no earlier policy to go back to: none was loaded before this one")]
+    NothingToRollBackTo,
     /// The WebAssembly runtime itself does not start.
     #[error("the WebAssembly runtime does not start on this machine: {reason}")]
     Runtime {
         /// What it says.
         reason: String,
     },
+}
+
+/// The steps of a load, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Step {
+    /// Reading the component.
+    Read,
+    /// Compiling it.
+    Compile,
+    /// Holding its imports and exports against the contract and the grants.
+    Check,
+    /// Instantiating it and calling `describe` and `init`.
+    Init,
+    /// Asking it about known facts.
+    Canary,
+    /// Putting it in place.
+    Swap,
+}
+
+impl std::fmt::Display for Step {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Read => "read",
+            Self::Compile => "compile",
+            Self::Check => "check",
+            Self::Init => "init",
+            Self::Canary => "canary",
+            Self::Swap => "swap",
+        })
+    }
+}
+
+impl LoadError {
+    /// The step at which the load failed.
+    pub fn step(&self) -> Step {
+        match self {
+            Self::UnknownName { .. } | Self::Read { .. } | Self::TooLarge { .. } => Step::Read,
+            Self::NotWasm { .. }
+            | Self::CoreModule { .. }
+            | Self::Invalid { .. }
+            | Self::Runtime { .. } => Step::Compile,
+            Self::Wasi { .. }
+            | Self::NotGranted { .. }
+            | Self::Import { .. }
+            | Self::HookType { .. }
+            | Self::NoHooks { .. } => Step::Check,
+            Self::ConfigNotJson { .. } | Self::Refused { .. } | Self::Failed { .. } => Step::Init,
+            Self::Canary { .. } => Step::Canary,
+            Self::TooManyGenerations { .. } | Self::NothingToRollBackTo => Step::Swap,
+        }
+    }
 }

@@ -1,24 +1,24 @@
 //! One loaded policy: asks it, checks what it says, and answers in its place
 //! when it fails. Knows no scheduler and no tiers beyond what [`HostInfo`] says.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
 use aio_core::{
-    Clamped, Failure, FailureKind, Hook, HostInfo, MAX_LABEL_BYTES, MAX_PROBES, Outcome, Plan,
-    PolicyIdentity, RequestFacts, RoundContext, RoundDecision, RoundFacts, Verdict,
+    Clamped, Failure, FailureKind, Grant, Granted, Hook, HostInfo, MAX_LABEL_BYTES, MAX_PROBES,
+    Outcome, Plan, PolicyIdentity, RequestFacts, RoundContext, RoundDecision, RoundFacts, Verdict,
 };
-use sha2::{Digest, Sha256};
-use wasmtime::component::InstancePre;
 
-use crate::call::{Phase, one_line};
-use crate::contract::v0_1::{Description, Exports, Hooks};
+use crate::call::Phase;
+use crate::contract::v0_1::{Description, Hooks};
 use crate::error::LoadError;
 use crate::instance::{Guest, Instance, StartError};
 use crate::limits::Limits;
+use crate::load::Prepared;
 use crate::log::{LogGate, make_printable, printable};
 use crate::runtime::PolicyRuntime;
 use crate::source::PolicySource;
+use crate::state::Carried;
 use crate::strikes::{STRIKES, Strikes, WINDOW};
 
 /// Most bytes of a policy's own words (a summary, a refusal) that are kept.
@@ -29,18 +29,27 @@ const WORDS_BYTES: usize = 1024;
 pub struct Setup {
     /// Configuration as JSON text; `None` when the operator gave none.
     pub config: Option<String>,
-    /// What an earlier generation's `snapshot` returned.
-    pub carried: Option<Vec<u8>>,
+    /// What an earlier generation's `snapshot` returned. A policy of another name
+    /// than it is meant for does not get it.
+    pub carried: Option<Carried>,
     /// What the policy is told of the host, and what its answers are held against.
     pub host: HostInfo,
     /// What it may use.
     pub limits: Limits,
+    /// What it may import beyond the log.
+    pub grants: BTreeSet<Grant>,
 }
 
 impl Setup {
     /// No configuration, no carried state, default limits.
     pub fn new(host: HostInfo) -> Self {
-        Self { config: None, carried: None, host, limits: Limits::default() }
+        Self {
+            config: None,
+            carried: None,
+            host,
+            limits: Limits::default(),
+            grants: BTreeSet::new(),
+        }
     }
 
     /// With a configuration, as JSON text.
@@ -50,10 +59,17 @@ impl Setup {
         self
     }
 
-    /// With an earlier generation's state.
+    /// With an earlier generation's state, for whichever policy is started.
     #[must_use]
     pub fn carried(mut self, state: Vec<u8>) -> Self {
-        self.carried = Some(state);
+        self.carried = Some(Carried { policy: None, state });
+        self
+    }
+
+    /// With more to see than facts.
+    #[must_use]
+    pub fn grants(mut self, grants: impl IntoIterator<Item = Grant>) -> Self {
+        self.grants = grants.into_iter().collect();
         self
     }
 
@@ -81,8 +97,7 @@ pub struct Asked<T> {
 /// One loaded policy. One thread asks it at a time.
 pub struct PolicyHost {
     runtime: PolicyRuntime,
-    pre: InstancePre<Guest>,
-    exports: Exports,
+    prepared: Prepared,
     /// `None` after a failed call, until the next one starts it anew.
     instance: Option<Instance>,
     /// The log while there is no instance.
@@ -114,38 +129,49 @@ impl PolicyHost {
         source: &PolicySource,
         setup: Setup,
     ) -> Result<Self, LoadError> {
-        let policy = source.name();
-        if let Some(Err(error)) =
-            setup.config.as_deref().map(serde_json::from_str::<serde_json::Value>)
-        {
-            return Err(LoadError::ConfigNotJson { policy, reason: error.to_string() });
-        }
-        let bytes = source.read(setup.limits.component_bytes)?;
-        let component = runtime.compile(&policy, &bytes)?;
-        let exports = Exports::of(&component);
-        if !exports.decides() {
-            return Err(LoadError::NoHooks { policy });
-        }
-        if setup.config.is_some() && !exports.has(Hook::Init) {
+        check_config(&source.name(), setup.config.as_deref())?;
+        let prepared = Prepared::new(runtime, source, &setup.limits, &setup.grants)?;
+        Self::start(runtime, &prepared, setup)
+    }
+
+    /// Starts a component that was prepared: a generation of its own.
+    ///
+    /// # Errors
+    /// As [`PolicyHost::load`].
+    pub fn start(
+        runtime: &PolicyRuntime,
+        prepared: &Prepared,
+        setup: Setup,
+    ) -> Result<Self, LoadError> {
+        Self::start_as(runtime, prepared, setup, runtime.next_generation())
+    }
+
+    /// [`PolicyHost::start`] with a generation's number. 0 is for one that never
+    /// serves.
+    pub(crate) fn start_as(
+        runtime: &PolicyRuntime,
+        prepared: &Prepared,
+        setup: Setup,
+        generation: u64,
+    ) -> Result<Self, LoadError> {
+        let policy = prepared.name().to_owned();
+        check_config(&policy, setup.config.as_deref())?;
+        if setup.config.is_some() && !prepared.exports.has(Hook::Init) {
             return Err(LoadError::Refused {
                 policy,
                 message: "it takes no configuration (it exports no `init`); leave it out".into(),
             });
         }
-        let pre = runtime.linker.instantiate_pre(&component).map_err(|error| {
-            LoadError::Invalid { policy: policy.clone(), reason: one_line(&error) }
-        })?;
         let mut host = Self {
             runtime: runtime.clone(),
-            pre,
-            exports,
+            prepared: prepared.clone(),
             instance: None,
             log: Some(LogGate::new(policy.clone())),
             identity: PolicyIdentity {
                 name: policy.clone(),
                 version: "unknown".into(),
-                digest: format!("{:x}", Sha256::digest(&bytes)),
-                generation: runtime.next_generation(),
+                digest: prepared.digest().to_owned(),
+                generation,
             },
             description: Description::default(),
             setup,
@@ -170,6 +196,21 @@ impl PolicyHost {
         &self.description.config_schema
     }
 
+    /// What it imports of that which was granted.
+    pub fn imports(&self) -> &BTreeSet<Grant> {
+        self.prepared.imports()
+    }
+
+    /// What it was started with, and the state it would be started with anew.
+    pub fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
+    /// The component that it is an instance of.
+    pub fn prepared(&self) -> &Prepared {
+        &self.prepared
+    }
+
     /// What the policy was told of the host.
     pub fn host(&self) -> &HostInfo {
         &self.setup.host
@@ -177,12 +218,12 @@ impl PolicyHost {
 
     /// Whether it exports `rounds`; if not, asking costs nothing and changes nothing.
     pub fn wants_rounds(&self) -> bool {
-        self.exports.has(Hook::Rounds)
+        self.prepared.exports.has(Hook::Rounds)
     }
 
     /// Whether it exports `finished`.
     pub fn wants_finished(&self) -> bool {
-        self.exports.has(Hook::Finished)
+        self.prepared.exports.has(Hook::Finished)
     }
 
     /// Log lines dropped because there were too many.
@@ -201,7 +242,19 @@ impl PolicyHost {
     /// on. A policy that asks for more than [`MAX_PROBES`] probes gets the safe
     /// plan too.
     pub fn plan(&mut self, facts: &RequestFacts) -> Asked<Verdict> {
-        let mut call = self.ask(Hook::Plan, |hooks, store| hooks.plan(store, facts));
+        self.plan_granted(facts, &Granted::default())
+    }
+
+    /// [`PolicyHost::plan`], lending what was granted for the time of the call.
+    /// What the policy does not import is not lent.
+    pub fn plan_granted(&mut self, facts: &RequestFacts, granted: &Granted) -> Asked<Verdict> {
+        let lent = (!self.imports().is_empty()).then(|| granted.clone().bounded());
+        let mut call = self.ask(Hook::Plan, |hooks, store| {
+            store.data_mut().lent().0 = lent;
+            let verdict = hooks.plan(&mut *store, facts);
+            store.data_mut().lent().0 = None;
+            verdict
+        });
         let checked = match call.answer.take() {
             Some(Verdict::Decided(plan)) => {
                 let Clamped { mut value, changes } = plan.clamped(&self.setup.host);
@@ -286,7 +339,7 @@ impl PolicyHost {
         let mut call = self.ask(Hook::Snapshot, |hooks, store| hooks.snapshot(store));
         let state = call.answer.take();
         if state.is_some() {
-            self.setup.carried.clone_from(&state);
+            self.setup.carried = state.clone().map(|state| Carried { policy: None, state });
         }
         call.with(state)
     }
@@ -300,7 +353,7 @@ impl PolicyHost {
     ) -> Call<T> {
         let start = Instant::now();
         let mut asked = Call { start, answer: None, failures: Vec::new(), fuel: 0 };
-        if !self.exports.has(hook) {
+        if !self.prepared.exports.has(hook) {
             return asked;
         }
         if let Some(left) = self.strikes.aside(start) {
@@ -344,7 +397,7 @@ impl PolicyHost {
         if let Some(instance) = self.instance.take() {
             return Ok(instance);
         }
-        let mut instance = self.start().map_err(|error| match error {
+        let mut instance = self.instantiate().map_err(|error| match error {
             StartError::Failed(failure) => failure,
             StartError::WrongType(wrong) => Failure {
                 hook: wrong.hook,
@@ -365,21 +418,23 @@ impl PolicyHost {
         Err(refusal)
     }
 
-    fn start(&mut self) -> Result<Instance, StartError> {
+    fn instantiate(&mut self) -> Result<Instance, StartError> {
         let log = self.log.take().unwrap_or_else(|| LogGate::new(self.identity.name.clone()));
         let (engine, limits) = (&self.runtime.engine, &self.setup.limits);
-        Instance::start(engine, &self.pre, &self.exports, log, limits).map_err(|(error, log)| {
-            self.log = Some(log);
-            error
-        })
+        Instance::start(engine, &self.prepared.pre, &self.prepared.exports, log, limits).map_err(
+            |(error, log)| {
+                self.log = Some(log);
+                error
+            },
+        )
     }
 
     /// Calls `init`. The text, if any, is the policy's refusal.
     fn init(&self, instance: &mut Instance) -> Result<Option<String>, Failure> {
-        let Setup { config, carried, host, limits } = &self.setup;
+        let Setup { config, carried, host, limits, .. } = &self.setup;
         let config = config.as_deref().unwrap_or_default();
         let result = instance.call(Phase::Hook(Hook::Init), limits, |hooks, store| {
-            hooks.init(store, config, carried.as_deref(), host)
+            hooks.init(store, config, carried.as_ref().map(|c| c.state.as_slice()), host)
         })?;
         Ok(result.and_then(Result::err).map(|text| printable(&text, WORDS_BYTES)))
     }
@@ -388,7 +443,7 @@ impl PolicyHost {
     fn first_start(&mut self, policy: &str) -> Result<(), LoadError> {
         let policy = || policy.to_owned();
         let failed = |failure| LoadError::Failed { policy: policy(), failure };
-        let mut instance = self.start().map_err(|error| match error {
+        let mut instance = self.instantiate().map_err(|error| match error {
             StartError::Failed(failure) => failed(failure),
             StartError::WrongType(wrong) => {
                 LoadError::HookType { policy: policy(), hook: wrong.hook, reason: wrong.reason }
@@ -402,6 +457,8 @@ impl PolicyHost {
             self.describe(description);
             instance.log().rename(self.identity.name.clone());
         }
+        // Another policy's state would be nonsense to this one at best.
+        self.setup.carried.take_if(|carried| !carried.is_for(&self.identity.name));
         if let Some(message) = self.init(&mut instance).map_err(failed)? {
             return Err(LoadError::Refused { policy: policy(), message });
         }
@@ -439,6 +496,15 @@ impl PolicyHost {
             tracing::warn!(policy = self.identity.name.as_str(), "{message}");
             failures.push(Failure { hook, kind: FailureKind::SetAside, message });
         }
+    }
+}
+
+fn check_config(policy: &str, config: Option<&str>) -> Result<(), LoadError> {
+    match config.map(serde_json::from_str::<serde::de::IgnoredAny>) {
+        Some(Err(error)) => {
+            Err(LoadError::ConfigNotJson { policy: policy.to_owned(), reason: error.to_string() })
+        }
+        _ => Ok(()),
     }
 }
 

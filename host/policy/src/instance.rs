@@ -2,7 +2,7 @@
 //! into its hooks. After a failed call an instance must not be used again;
 //! seeing to that is its owner's job.
 
-use aio_core::Failure;
+use aio_core::{Failure, Granted};
 use wasmtime::component::InstancePre;
 use wasmtime::{Engine, Store};
 
@@ -17,9 +17,18 @@ use crate::ticker;
 pub(crate) struct Guest {
     limiter: Limiter,
     log: LogGate,
+    lent: Lent,
 }
 
+/// What a policy sees of a request beyond the facts, while it plans.
+#[derive(Debug, Default)]
+pub(crate) struct Lent(pub(crate) Option<Granted>);
+
 impl Guest {
+    pub(crate) fn lent(&mut self) -> &mut Lent {
+        &mut self.lent
+    }
+
     pub(crate) fn log(&mut self) -> &mut LogGate {
         &mut self.log
     }
@@ -49,7 +58,8 @@ impl Instance {
         log: LogGate,
         limits: &Limits,
     ) -> Result<Self, (StartError, LogGate)> {
-        let mut store = Store::new(engine, Guest { limiter: Limiter::new(limits), log });
+        let mut store =
+            Store::new(engine, Guest { limiter: Limiter::new(limits), log, lent: Lent::default() });
         store.limiter(|guest| &mut guest.limiter);
         let started = bounded(&mut store, Phase::Start, limits, |store| pre.instantiate(store));
         let hooks = match started {

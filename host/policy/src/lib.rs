@@ -2,7 +2,7 @@
 //! contract, asks it for decisions, and never trusts it.
 //!
 //! A [`PolicyRuntime`] holds what all policies share: the compiler's settings,
-//! what a policy may import (a log and nothing else), and the ticker that
+//! what a policy may import (a log, and what an operator grants), and the ticker that
 //! enforces deadlines. A [`PolicyHost`] is one loaded policy. Its calls cannot
 //! fail: when the component traps, overruns its fuel, time or memory, or
 //! answers nonsense, the answer is the safe one and the failure is handed back
@@ -45,17 +45,27 @@
 mod call;
 mod contract;
 mod error;
+mod event;
+mod generations;
 mod host;
 mod instance;
 mod limits;
+mod load;
 mod log;
 mod runtime;
 mod source;
+mod state;
 mod strikes;
 mod ticker;
+mod watch;
 
-pub use error::LoadError;
+pub use error::{LoadError, Step};
+pub use event::{Event, RECORD_SCHEMA, Recorder, Role, from_hex};
+pub use generations::{Generation, Generations, Options, Reloaded};
 pub use host::{Asked, PolicyHost, Setup};
 pub use limits::Limits;
-pub use runtime::{CONTRACT, PolicyRuntime};
+pub use load::Prepared;
+pub use runtime::{CONTRACT, PolicyRuntime, RuntimeOptions};
 pub use source::{BUILTINS, DEFAULT_POLICY, PolicySource};
+pub use state::{Carried, StateStore};
+pub use watch::FileWatch;

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use wasmtime::ResourceLimiter;
 
 const KIB: usize = 1024;
@@ -13,7 +14,8 @@ const MIB: usize = 1024 * KIB;
 /// The defaults fit a compiled policy (Rust, C) many times over and stop a
 /// runaway one before a user notices. A policy that brings a script engine
 /// along needs more memory; [`Limits::for_script_engine`] has it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Fuel of one `plan`, `rounds`, `finished` or `snapshot` call; one
     /// WebAssembly instruction takes about one unit. Default 10 million: the
@@ -27,8 +29,10 @@ pub struct Limits {
     /// first (in 5 to 20 ms), but some instructions, such as filling memory, do
     /// much for little fuel. It is no shorter because on a busy machine an
     /// innocent policy may wait for the processor for tens of milliseconds.
+    #[serde(rename = "deadline_milliseconds", with = "milliseconds")]
     pub deadline: Duration,
     /// Wall time of instantiation, `describe` and `init` each. Default 5 s.
+    #[serde(rename = "init_deadline_milliseconds", with = "milliseconds")]
     pub init_deadline: Duration,
     /// Bytes of linear memory of one instance, all memories together.
     /// Default 16 MiB: a Rust policy starts with a little over 1 MiB.
@@ -77,6 +81,21 @@ impl Limits {
     /// 128 MiB of memory, the rest as by default.
     pub fn for_script_engine() -> Self {
         Self { memory_bytes: 128 * MIB, ..Self::default() }
+    }
+}
+
+/// A time as whole milliseconds.
+mod milliseconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u64(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        u64::deserialize(from).map(Duration::from_millis)
     }
 }
 
@@ -158,6 +177,19 @@ impl ResourceLimiter for Limiter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn limits_are_written_in_part_and_a_misspelt_one_is_refused() {
+        let limits: Limits =
+            serde_json::from_str(r#"{"memory_bytes": 5, "deadline_milliseconds": 7}"#).unwrap();
+        let expected =
+            Limits { memory_bytes: 5, deadline: Duration::from_millis(7), ..Limits::default() };
+        assert_eq!(limits, expected);
+        let text = serde_json::to_string(&limits).unwrap();
+        assert_eq!(serde_json::from_str::<Limits>(&text).unwrap(), limits);
+        let error = serde_json::from_str::<Limits>(r#"{"memory": 5}"#).unwrap_err().to_string();
+        assert!(error.contains("unknown field `memory`, expected one of `fuel`"), "{error}");
+    }
 
     #[test]
     fn all_memories_count_together() {

@@ -1,11 +1,13 @@
 //! What all policies share: the compiler and its settings, what a policy may
 //! import, the ticker behind deadlines. Knows no policy in particular.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use wasmtime::component::{Component, Linker};
-use wasmtime::{Config, Engine};
+use wasmtime::{Cache, CacheConfig, Config, Engine};
 
 use crate::call::one_line;
 use crate::contract::v0_1;
@@ -16,10 +18,24 @@ use crate::ticker::Ticker;
 /// The newest version of the contract that this host speaks.
 pub const CONTRACT: &str = "aio:policy@0.1.0";
 
-/// Bytes of stack that a policy's code may use, on the calling thread's own
-/// stack: enough for a script engine's recursion, and small beside the 2 MiB
-/// of a spawned thread.
-const STACK_BYTES: usize = 512 * 1024;
+/// What a runtime is started with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuntimeOptions {
+    /// A folder for compiled code, by the component's digest, wasmtime's version
+    /// and the compiler's settings; none by default. What is in it is run as it
+    /// is, so nobody else may be able to write there.
+    pub code_cache: Option<PathBuf>,
+    /// Bytes of stack that a policy's code may use, on the calling thread's own
+    /// stack. Default 512 KiB: enough for a script engine's recursion, and small
+    /// beside the 2 MiB of a spawned thread.
+    pub stack_bytes: usize,
+}
+
+impl Default for RuntimeOptions {
+    fn default() -> Self {
+        Self { code_cache: None, stack_bytes: 512 * 1024 }
+    }
+}
 
 /// What all policies share. Cheap to clone; the ticker thread ends when the
 /// last clone and the last policy loaded through it are gone.
@@ -28,6 +44,7 @@ pub struct PolicyRuntime {
     pub(crate) engine: Engine,
     pub(crate) linker: Arc<Linker<Guest>>,
     generations: Arc<AtomicU64>,
+    compiled: Arc<Compiled>,
     _ticker: Arc<Ticker>,
 }
 
@@ -44,16 +61,40 @@ impl PolicyRuntime {
     /// [`LoadError::Runtime`] when this machine cannot run WebAssembly, or
     /// starts no further thread.
     pub fn new() -> Result<Self, LoadError> {
+        Self::with(&RuntimeOptions::default())
+    }
+
+    /// Starts a runtime with other options.
+    ///
+    /// # Errors
+    /// As [`PolicyRuntime::new`], and when the folder for compiled code is not an
+    /// absolute path or cannot be made.
+    pub fn with(options: &RuntimeOptions) -> Result<Self, LoadError> {
         let runtime = |error: wasmtime::Error| LoadError::Runtime { reason: one_line(&error) };
-        let engine = Engine::new(&config()).map_err(runtime)?;
+        let mut config = config();
+        config.max_wasm_stack(options.stack_bytes);
+        if let Some(folder) = &options.code_cache {
+            let mut cache = CacheConfig::new();
+            cache.with_directory(folder);
+            let cache = Cache::new(cache).map_err(|error| LoadError::Runtime {
+                reason: format!(
+                    "compiled code cannot be kept in {}: {}",
+                    folder.display(),
+                    one_line(&error)
+                ),
+            })?;
+            config.cache(Some(cache));
+        }
+        let engine = Engine::new(&config).map_err(runtime)?;
         let mut linker = Linker::new(&engine);
-        v0_1::add_to_linker(&mut linker, Guest::log).map_err(runtime)?;
+        v0_1::add_to_linker(&mut linker, Guest::log, Guest::lent).map_err(runtime)?;
         let ticker = Ticker::start(engine.clone())
             .map_err(|error| LoadError::Runtime { reason: error.to_string() })?;
         Ok(Self {
             engine,
             linker: Arc::new(linker),
             generations: Arc::default(),
+            compiled: Arc::default(),
             _ticker: Arc::new(ticker),
         })
     }
@@ -63,33 +104,45 @@ impl PolicyRuntime {
         self.generations.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Compiles a component and checks its imports.
-    pub(crate) fn compile(&self, policy: &str, bytes: &[u8]) -> Result<Component, LoadError> {
-        let policy = || policy.to_owned();
-        // "\0asm", then the version: 1 and layer 0 for a core module, layer 1
-        // for a component.
-        match bytes {
-            [0, b'a', b's', b'm', _, _, 1, 0, ..] => {}
-            [0, b'a', b's', b'm', _, _, 0, 0, ..] => {
-                return Err(LoadError::CoreModule { policy: policy() });
-            }
-            _ => return Err(LoadError::NotWasm { policy: policy() }),
+    /// Compiles a component, or finds it compiled: the last few are kept, and
+    /// with [`PolicyRuntime::with_code_cache`] there is a folder for all others.
+    pub(crate) fn compile(
+        &self,
+        policy: &str,
+        digest: &str,
+        bytes: &[u8],
+    ) -> Result<Component, LoadError> {
+        if let Some(component) = self.compiled.get(digest) {
+            return Ok(component);
         }
-        let invalid = |error: wasmtime::Error| LoadError::Invalid {
-            policy: policy(),
-            reason: one_line(&error),
-        };
-        let component = Component::from_binary(&self.engine, bytes).map_err(invalid)?;
-        for (import, _) in component.component_type().imports(&self.engine) {
-            let (policy, import) = (policy(), import.to_owned());
-            if import.starts_with("wasi:") {
-                return Err(LoadError::Wasi { policy, import });
-            }
-            if !v0_1::offers(&import) {
-                return Err(LoadError::Import { policy, import });
-            }
-        }
+        let component = Component::from_binary(&self.engine, bytes).map_err(|error| {
+            LoadError::Invalid { policy: policy.to_owned(), reason: one_line(&error) }
+        })?;
+        self.compiled.put(digest, &component);
         Ok(component)
+    }
+}
+
+/// The components that were compiled last, by digest: what is reloaded or rolled
+/// back to is mostly one of them.
+#[derive(Default)]
+struct Compiled(Mutex<VecDeque<(String, Component)>>);
+
+impl Compiled {
+    /// A component with its code takes some hundred KiB, a script engine's some
+    /// tens of MiB.
+    const KEPT: usize = 4;
+
+    fn get(&self, digest: &str) -> Option<Component> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.iter().find(|(d, _)| d == digest).map(|(_, component)| component.clone())
+    }
+
+    fn put(&self, digest: &str, component: &Component) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|(d, _)| d != digest);
+        kept.push_front((digest.to_owned(), component.clone()));
+        kept.truncate(Self::KEPT);
     }
 }
 
@@ -107,7 +160,6 @@ fn config() -> Config {
         // Fuel bounds a call by what it does, epochs by how long it takes.
         .consume_fuel(true)
         .epoch_interruption(true)
-        .max_wasm_stack(STACK_BYTES)
         // A trap is an everyday event here and its backtrace is not shown.
         .wasm_backtrace_max_frames(None);
     config

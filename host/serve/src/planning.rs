@@ -1,14 +1,17 @@
 //! Before an answer: the prompt by each tier's tokenizer, the policy's plan,
 //! and the probes that it asks for on the way.
 
+use std::collections::BTreeSet;
+
 use aio_core::{
-    Failure, FailureKind, Hook, Load, MAX_PROBES, Plan, Probe, ProbeRecord, ProbeResult,
-    RequestFacts, Verdict,
+    Failure, FailureKind, Grant, Granted, Hook, Load, MAX_PROBES, Plan, Probe, ProbeRecord,
+    ProbeResult, RequestFacts, Verdict,
 };
 use aio_engine::Tier;
 use aio_engine::chat::{ChatError, Message};
 use aio_engine::sampling::probability;
 use aio_engine::tokenizer::SpecialTokens;
+use aio_policy::Generation;
 
 use crate::request::{Prompt, Request};
 use crate::runner::{Runner, ServeError};
@@ -28,7 +31,12 @@ pub(crate) struct Planned {
 
 impl Runner {
     /// Asks the policy how to answer, running the probes it asks for.
-    pub(crate) fn plan(&mut self, number: u64, request: &Request) -> Result<Planned, ServeError> {
+    pub(crate) fn plan(
+        &mut self,
+        number: u64,
+        request: &Request,
+        policy: &Generation,
+    ) -> Result<Planned, ServeError> {
         let prompts = self.encode_prompts(&request.prompt)?;
         let facts = RequestFacts {
             request: number,
@@ -50,14 +58,20 @@ impl Runner {
             probe_seconds: 0.0,
             prompts,
         };
-        self.ask(request, &mut planned)?;
+        self.ask(request, policy, &mut planned)?;
         self.fit_to_context(&mut planned)?;
         Ok(planned)
     }
 
-    fn ask(&mut self, request: &Request, planned: &mut Planned) -> Result<(), ServeError> {
+    fn ask(
+        &mut self,
+        request: &Request,
+        policy: &Generation,
+        planned: &mut Planned,
+    ) -> Result<(), ServeError> {
+        let granted = granted(policy.imports(), request, &planned.prompts);
         for _ in 0..=MAX_PROBES {
-            let asked = self.policy.plan(&planned.facts);
+            let asked = policy.plan(&planned.facts, &granted);
             planned.policy_seconds += asked.seconds;
             planned.policy_fuel += asked.fuel;
             planned.failures.extend(asked.failures);
@@ -141,6 +155,29 @@ impl Runner {
 
     fn encode_prompts(&self, prompt: &Prompt) -> Result<Vec<Vec<u32>>, ServeError> {
         self.tiers.all().iter().map(|tier| encode(tier, prompt)).collect()
+    }
+}
+
+/// What the policy imports of that which was granted.
+fn granted(imports: &BTreeSet<Grant>, request: &Request, prompts: &[Vec<u32>]) -> Granted {
+    let mut granted = Granted::default();
+    for import in imports {
+        match import {
+            Grant::PromptText => granted.prompt_text = Some(text(&request.prompt)),
+            Grant::PromptTokens => granted.prompt_tokens = prompts.to_vec(),
+            Grant::Metadata => granted.metadata.clone_from(&request.metadata),
+        }
+    }
+    granted.bounded()
+}
+
+fn text(prompt: &Prompt) -> String {
+    match prompt {
+        Prompt::Raw(text) => text.clone(),
+        Prompt::Chat(messages) => {
+            let texts: Vec<&str> = messages.iter().map(|m| m.content.as_str()).collect();
+            texts.join("\n\n")
+        }
     }
 }
 
@@ -242,6 +279,27 @@ mod tests {
         assert!((result.other - 0.6).abs() < 1e-6);
         assert!((result.entropy - 0.562_335).abs() < 1e-5);
         assert_eq!(result.milliseconds, 2.0);
+    }
+
+    #[test]
+    fn a_policy_is_lent_what_it_imports_and_no_more() {
+        let request = Request {
+            prompt: Prompt::Chat(vec![Message::system("Be brief."), Message::user("Hi")]),
+            max_tokens: 1,
+            sampling: Default::default(),
+            stop: Vec::new(),
+            metadata: [("client".to_owned(), "a".to_owned())].into(),
+        };
+        let prompts = [vec![1, 2], vec![3]];
+        let lent =
+            |grants: &[Grant]| granted(&grants.iter().copied().collect(), &request, &prompts);
+        assert!(lent(&[]).is_empty());
+        let text = lent(&[Grant::PromptText]);
+        assert_eq!(text.prompt_text.as_deref(), Some("Be brief.\n\nHi"));
+        assert!(text.prompt_tokens.is_empty() && text.metadata.is_empty());
+        let all = lent(&Grant::ALL);
+        assert_eq!(all.prompt_tokens, prompts);
+        assert_eq!(all.metadata["client"], "a");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What is asked of the host, and where its answer goes.
 
+use std::collections::BTreeMap;
+
 use aio_core::Plan;
 use aio_engine::chat::Message;
 use aio_engine::sampling::Sampling;
@@ -24,6 +26,8 @@ pub struct Request {
     pub sampling: Sampling,
     /// Texts that end the answer; they are not part of it.
     pub stop: Vec<String>,
+    /// What the client says of the request, for policies that are granted it.
+    pub metadata: BTreeMap<String, String>,
 }
 
 /// Where an answer goes as it comes.

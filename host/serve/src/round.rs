@@ -1,12 +1,15 @@
 //! One round of one request: ask the policy if it is due, draft, verify in one
 //! pass, commit what the target itself would have said, roll the rest back.
 
+use std::sync::Arc;
+
 use aio_core::{
     Action, Draft, Drafter, Failure, FailureKind, FinishReason, Hook, Load, Plan, RoundContext,
     RoundFacts, RoundRecord,
 };
 use aio_engine::drafter::{lookup, model};
 use aio_engine::sampling::Sampler;
+use aio_policy::Generation;
 
 use crate::request::Sink;
 use crate::runner::{Runner, ServeError};
@@ -14,6 +17,8 @@ use crate::text::AnswerText;
 
 /// A request that is being answered.
 pub(crate) struct Running {
+    /// The policy that planned it, to the end.
+    pub(crate) generation: Arc<Generation>,
     pub(crate) request: u64,
     pub(crate) tier: usize,
     pub(crate) draft: Draft,
@@ -176,7 +181,7 @@ impl Runner {
     fn consult(&mut self, running: &mut Running) -> (Option<Action>, String) {
         let recent = running.rounds.len() - running.told;
         let due = running.ask_every > 0 && recent >= running.ask_every as usize;
-        if !due || !self.policy.wants_rounds() {
+        if !due || !running.generation.wants_rounds() {
             return (None, String::new());
         }
         let facts = self.round_facts(running, recent);
@@ -185,7 +190,7 @@ impl Runner {
             acceptance: self.acceptance.facts().to_vec(),
             load: Load { running: 1, queued: 0 },
         };
-        let asked = self.policy.rounds(&context, std::slice::from_ref(&facts));
+        let asked = running.generation.rounds(&context, std::slice::from_ref(&facts));
         running.told = running.rounds.len();
         running.policy_seconds += asked.seconds;
         running.policy_fuel += asked.fuel;

@@ -1,14 +1,15 @@
 //! Answering requests one at a time: the decode loop with one request in it.
 
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use aio_core::{Answerer, Drafter, FinishReason, Outcome, PolicyIdentity, RequestRecord, Totals};
+use aio_core::{Answerer, Drafter, FinishReason, Outcome, RequestRecord, Totals};
 use aio_engine::chat::ChatError;
 use aio_engine::device::{DeviceError, Logits};
 use aio_engine::sampling::Sampler;
 use aio_engine::tokenizer::TokenizerError;
 use aio_engine::{Tier, TokenSequence};
-use aio_policy::PolicyHost;
+use aio_policy::Generations;
 
 use crate::measure::{self, AcceptanceTable};
 use crate::planning::Planned;
@@ -58,12 +59,15 @@ pub enum ServeError {
     Device(#[from] DeviceError),
 }
 
-/// Owns the tiers and the policy and answers requests, one at a time. Each
+/// How often what a policy has learnt is saved, at most.
+const SAVE_PERIOD: Duration = Duration::from_secs(60);
+
+/// Owns the tiers and answers requests under a policy, one at a time. Each
 /// tier's KV cache outlives the request: what the next prompt has in common
 /// with it is not computed again.
 pub struct Runner {
     pub(crate) tiers: Tiers,
-    pub(crate) policy: PolicyHost,
+    pub(crate) policies: Arc<Generations>,
     pub(crate) sequences: Vec<TokenSequence>,
     pub(crate) acceptance: AcceptanceTable,
     pub(crate) logits: Logits,
@@ -71,11 +75,11 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// A runner over resident tiers, under a policy that was loaded for them.
-    pub fn new(mut tiers: Tiers, policy: PolicyHost) -> Self {
+    /// A runner over resident tiers, under policies that were loaded for them.
+    pub fn new(mut tiers: Tiers, policies: Arc<Generations>) -> Self {
         let sequences = tiers.tiers.iter_mut().map(|tier| tier.open_sequence()).collect();
         let acceptance = AcceptanceTable::default();
-        Self { tiers, policy, sequences, acceptance, logits: Logits::default(), requests: 0 }
+        Self { tiers, policies, sequences, acceptance, logits: Logits::default(), requests: 0 }
     }
 
     /// The tiers.
@@ -83,14 +87,15 @@ impl Runner {
         &self.tiers
     }
 
-    /// Puts another policy in place for the requests to come; returns the old one.
-    pub fn replace_policy(&mut self, policy: PolicyHost) -> PolicyHost {
-        std::mem::replace(&mut self.policy, policy)
+    /// Decides under other policies from the next request on; returns the old ones.
+    pub fn replace_policies(&mut self, policies: Arc<Generations>) -> Arc<Generations> {
+        std::mem::replace(&mut self.policies, policies)
     }
 
-    /// The policy in place.
-    pub fn policy(&self) -> PolicyIdentity {
-        self.policy.identity().clone()
+    /// The policies: the one in place may be replaced through this while requests
+    /// run.
+    pub fn policies(&self) -> &Arc<Generations> {
+        &self.policies
     }
 
     /// Answers one request: text goes to `sink` as it comes, and all that was
@@ -110,11 +115,15 @@ impl Runner {
             return Err(ServeError::NoTokens);
         }
         self.requests += 1;
-        let mut planned = self.plan(self.requests, request)?;
+        // Whatever is loaded meanwhile, this request stays with what plans it.
+        let generation = self.policies.current();
+        let mut planned = self.plan(self.requests, request, &generation)?;
+        self.policies.remember(&planned.facts);
         let tier = planned.plan.tier as usize;
         sink.planned(&planned.plan, self.tiers.all()[tier].name());
         let tokens = std::mem::take(&mut planned.prompts[tier]);
         let mut running = Running {
+            generation,
             request: self.requests,
             tier,
             draft: planned.plan.draft,
@@ -144,7 +153,11 @@ impl Runner {
         let totals = totals(&running, &planned, prefill_seconds);
         self.tell_outcome(&mut running, &planned, &totals);
         let seconds = start.elapsed().as_secs_f64();
-        Ok(self.record(running, planned, Totals { seconds, ..totals }))
+        let generation = Arc::clone(&running.generation);
+        let record = self.record(running, planned, Totals { seconds, ..totals });
+        generation.ended(&record);
+        self.policies.save_every(SAVE_PERIOD);
+        Ok(record)
     }
 
     /// Runs the prompt and commits the answer's first token.
@@ -172,7 +185,7 @@ impl Runner {
             prefill_milliseconds: (totals.prefill_seconds * 1e3) as f32,
             decode_milliseconds: (totals.decode_seconds * 1e3) as f32,
         };
-        let asked = self.policy.finished(std::slice::from_ref(&outcome));
+        let asked = running.generation.finished(std::slice::from_ref(&outcome));
         running.policy_seconds += asked.seconds;
         running.policy_fuel += asked.fuel;
         running.failures.extend(asked.failures);
@@ -191,7 +204,7 @@ impl Runner {
             prompt_tokens: running.prompt_tokens as u32,
             finish_reason: running.finish.unwrap_or(FinishReason::Error),
             tier,
-            policy: self.policy(),
+            policy: running.generation.identity().clone(),
             facts: planned.facts,
             probes: planned.probes,
             plan: planned.plan,

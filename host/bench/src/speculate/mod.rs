@@ -13,12 +13,13 @@ mod setting;
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use aio_core::RequestRecord;
 use aio_engine::chat::Message;
 use aio_engine::device::Device;
 use aio_engine::sampling::Sampling;
-use aio_policy::{PolicyHost, PolicyRuntime, PolicySource, Setup};
+use aio_policy::{Generations, PolicyRuntime, PolicySource, Setup};
 use aio_serve::{Prompt, Request, Runner, Sink, TierSource, Tiers};
 
 use crate::bandwidth::Bandwidth;
@@ -192,7 +193,7 @@ impl Bench<'_> {
 /// Our decode loop, with a policy for each setting.
 struct Ours {
     runner: Runner,
-    policies: Vec<Option<PolicyHost>>,
+    policies: Vec<Arc<Generations>>,
     /// The setting whose first round fills the draft tier's cache.
     drafts_by_model: Option<usize>,
 }
@@ -239,10 +240,10 @@ impl Ours {
         let (runtime, fixed) = (PolicyRuntime::new()?, PolicySource::from_argument("fixed")?);
         let load = |setting: &Setting| {
             let setup = Setup::new(tiers.info().clone()).config(setting.config());
-            PolicyHost::load(&runtime, &fixed, setup)
+            Generations::load(&runtime, &fixed, setup, Default::default()).map(Arc::new)
         };
-        let first = load(&settings[0])?;
-        let policies = settings.iter().map(|s| load(s).map(Some)).collect::<Result<_, _>>()?;
+        let policies = settings.iter().map(load).collect::<Result<Vec<_>, _>>()?;
+        let first = Arc::clone(&policies[0]);
         let drafts_by_model = settings.iter().position(|s| s.drafter == aio_core::Drafter::Model);
         Ok((Self { runner: Runner::new(tiers, first), policies, drafts_by_model }, counted))
     }
@@ -264,14 +265,9 @@ impl Ours {
         let prompt = Prompt::Chat(vec![Message::user(&prompt.text)]);
         // Greedy, as the peer is asked to be.
         let sampling = Sampling { temperature: 0.0, ..Sampling::default() };
-        let request = Request { prompt, max_tokens, sampling, stop: Vec::new() };
-        // Policies are lent to the runner for one request each.
-        if let Some(policy) = self.policies[setting].take() {
-            let before = self.runner.replace_policy(policy);
-            let record = self.runner.run(&request, &mut Nobody);
-            self.policies[setting] = Some(self.runner.replace_policy(before));
-            return Ok(record?);
-        }
+        let (stop, metadata) = Default::default();
+        let request = Request { prompt, max_tokens, sampling, stop, metadata };
+        self.runner.replace_policies(Arc::clone(&self.policies[setting]));
         Ok(self.runner.run(&request, &mut Nobody)?)
     }
 }

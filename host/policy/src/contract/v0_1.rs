@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use aio_core::{
-    Hook, HostInfo, Outcome, RequestFacts, RoundContext, RoundDecision, RoundFacts, Verdict,
+    Grant, Hook, HostInfo, Outcome, RequestFacts, RoundContext, RoundDecision, RoundFacts, Verdict,
 };
 use wasmtime::component::{
     Component, ComponentExportIndex, ComponentNamedList, HasSelf, Instance, Lift, Linker, Lower,
@@ -13,6 +13,7 @@ use wasmtime::component::{
 };
 use wasmtime::{AsContextMut, Store};
 
+use crate::instance::Lent;
 use crate::log::{Level, LogGate};
 
 mod convert;
@@ -26,12 +27,15 @@ wasmtime::component::bindgen!({
         world imports {
             import aio:policy/types@0.1.0;
             import aio:policy/host@0.1.0;
+            import aio:policy/prompt-text@0.1.0;
+            import aio:policy/prompt-tokens@0.1.0;
+            import aio:policy/metadata@0.1.0;
         }
     ",
     world: "aio:policy-host/imports",
 });
 
-use aio::policy::{host, types as wit};
+use aio::policy::{host, metadata, prompt_text, prompt_tokens, types as wit};
 
 /// What describes a policy.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,18 +46,57 @@ pub(crate) struct Description {
     pub config_schema: String,
 }
 
-/// Whether a component of this version may import `name`. A patch release of
-/// the contract adds nothing, so any 0.1 is the same to the linker.
-pub(crate) fn offers(name: &str) -> bool {
-    ["aio:policy/host@0.1.", "aio:policy/types@0.1."].iter().any(|p| name.starts_with(p))
+/// What a component of this version may import.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Import {
+    /// Types and the log: for every policy.
+    Free,
+    /// What the operator must grant.
+    Granted(Grant),
 }
 
-/// Gives components of this version their imports: the log.
+/// What the import `name` is; `None` for one that is not offered. A patch
+/// release of the contract adds nothing, so any 0.1 is the same to the linker.
+pub(crate) fn import(name: &str) -> Option<Import> {
+    let (interface, version) = name.strip_prefix("aio:policy/")?.split_once('@')?;
+    if !version.starts_with("0.1.") {
+        return None;
+    }
+    match interface {
+        "host" | "types" => Some(Import::Free),
+        other => other.parse().ok().map(Import::Granted),
+    }
+}
+
+/// Gives components of this version their imports: the log, and what is lent
+/// while they plan.
 pub(crate) fn add_to_linker<T: 'static>(
     linker: &mut Linker<T>,
     log: fn(&mut T) -> &mut LogGate,
+    lent: fn(&mut T) -> &mut Lent,
 ) -> wasmtime::Result<()> {
-    host::add_to_linker::<T, HasSelf<LogGate>>(linker, log)
+    host::add_to_linker::<T, HasSelf<LogGate>>(linker, log)?;
+    prompt_text::add_to_linker::<T, HasSelf<Lent>>(linker, lent)?;
+    prompt_tokens::add_to_linker::<T, HasSelf<Lent>>(linker, lent)?;
+    metadata::add_to_linker::<T, HasSelf<Lent>>(linker, lent)
+}
+
+impl prompt_text::Host for Lent {
+    fn get(&mut self) -> Option<String> {
+        self.0.as_ref()?.prompt_text.clone()
+    }
+}
+
+impl prompt_tokens::Host for Lent {
+    fn get(&mut self, tier: u32) -> Option<Vec<u32>> {
+        self.0.as_ref()?.prompt_tokens.get(tier as usize).cloned()
+    }
+}
+
+impl metadata::Host for Lent {
+    fn get(&mut self, key: String) -> Option<String> {
+        self.0.as_ref()?.metadata.get(&key).cloned()
+    }
 }
 
 impl host::Host for LogGate {

@@ -16,6 +16,7 @@ use aio_serve::{Prompt, Request, Runner, Sink};
 use anyhow::{Context, bail};
 use clap::Args;
 
+use crate::commands::policy_options::PolicyOptions;
 use crate::terminal;
 
 /// Answer a prompt under a policy
@@ -31,6 +32,8 @@ Examples:
   git diff | aio run --system \"Write a commit message\"
   aio run --chat --tiers smollm2-135m
   aio run --policy ./my-policy.wasm --policy-config @config.json --json \"...\"
+  aio run --policy ./router.wasm --grant prompt-text --record calls.jsonl \"...\"
+  aio run --chat --policy ./my-policy.wasm --watch
   aio run --policy fixed --policy-config '{\"tier\":\"qwen2.5-coder-1.5b\",\"drafter\":\"lookup\",\"draft_length\":8}' \"...\"")]
 pub struct RunArgs {
     /// The prompt; without it and --file, stdin is read if it is piped
@@ -56,6 +59,12 @@ pub struct RunArgs {
     /// The policy's configuration: JSON, or @FILE
     #[arg(long, value_name = "JSON|@FILE")]
     policy_config: Option<String>,
+    #[command(flatten)]
+    policy_options: PolicyOptions,
+    /// Something about the request, for policies that are granted metadata (may be
+    /// given several times)
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    metadata: Vec<(String, String)>,
     /// The device that runs the models
     #[arg(long, default_value = aio_engine::device::DEFAULT)]
     device: String,
@@ -106,10 +115,13 @@ pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     // Anything wrong with the prompt is said before models are fetched and loaded.
     let prompt = if args.chat { None } else { Some(args.prompt()?) };
     let mut runner = setup::runner(&args)?;
-    match prompt {
+    let _reloading = setup::reload_when_asked(&args, runner.policies())?;
+    let ended = match prompt {
         Some(prompt) => answer(&args, &mut runner, args.request(prompt, sampling)),
         None => chat::converse(&args, &mut runner, &sampling),
-    }
+    };
+    runner.policies().save();
+    ended
 }
 
 impl RunArgs {
@@ -126,7 +138,13 @@ impl RunArgs {
     }
 
     fn request(&self, prompt: Prompt, sampling: Sampling) -> Request {
-        Request { prompt, max_tokens: self.max_tokens, sampling, stop: self.stop.clone() }
+        Request {
+            prompt,
+            max_tokens: self.max_tokens,
+            sampling,
+            stop: self.stop.clone(),
+            metadata: self.metadata.iter().cloned().collect(),
+        }
     }
 
     fn prompt(&self) -> anyhow::Result<Prompt> {
@@ -150,6 +168,13 @@ impl RunArgs {
     fn opening(&self, text: String) -> Vec<Message> {
         let system = self.system.iter().map(Message::system);
         system.chain([Message::user(text)]).collect()
+    }
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write it as KEY=VALUE".into()),
     }
 }
 

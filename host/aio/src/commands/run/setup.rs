@@ -1,14 +1,17 @@
 //! From arguments to a [`Runner`]: fetch what is absent, open the tiers, load
-//! the policy.
+//! the policy, and load it anew when that is asked for.
 
-use aio_core::HostInfo;
+use std::sync::Arc;
+
 use aio_engine::device::{self, DeviceOptions};
-use aio_policy::{PolicyHost, PolicyRuntime, PolicySource, Setup};
+use aio_policy::{FileWatch, Generations, PolicySource};
 use aio_serve::{Runner, Tiers};
-use anyhow::{Context, bail};
+use anyhow::bail;
 
 use super::RunArgs;
+use crate::commands::policy_options::{runtime, text_or_file};
 use crate::commands::sources::tier_sources;
+use crate::terminal;
 
 /// Everything that a request needs, ready.
 pub(super) fn runner(args: &RunArgs) -> anyhow::Result<Runner> {
@@ -18,32 +21,64 @@ pub(super) fn runner(args: &RunArgs) -> anyhow::Result<Runner> {
     let config = policy_config(args)?;
     let sources = tier_sources(&args.tiers)?;
     let tiers = Tiers::open(&sources, &*device, args.context.map(|n| n as usize))?;
-    let policy = policy(&policy_source, config, tiers.info().clone())?;
-    Ok(Runner::new(tiers, policy))
+    let setup = args.policy_options.setup(tiers.info().clone(), config)?;
+    let options = args.policy_options.options(&setup)?;
+    let policies = Generations::load(&runtime()?, &policy_source, setup, options)?;
+    Ok(Runner::new(tiers, Arc::new(policies)))
 }
 
-fn policy(
-    source: &PolicySource,
-    config: Option<String>,
-    host: HostInfo,
-) -> anyhow::Result<PolicyHost> {
-    let setup = Setup { config, ..Setup::new(host) };
-    Ok(PolicyHost::load(&PolicyRuntime::new()?, source, setup)?)
-}
-
-/// The configuration's text: given, or read from the file after `@`.
 fn policy_config(args: &RunArgs) -> anyhow::Result<Option<String>> {
     let Some(config) = &args.policy_config else { return Ok(None) };
-    let (text, from) = match config.strip_prefix('@') {
-        Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .with_context(|| format!("cannot read the policy's configuration from {path}"))?;
-            (text, path)
-        }
-        None => (config.clone(), "--policy-config"),
+    Ok(Some(text_or_file(config, "--policy-config")?.0))
+}
+
+/// Loads the policy anew on SIGHUP, and with `--watch` when its file changes,
+/// as long as the guard lives.
+pub(super) fn reload_when_asked(
+    args: &RunArgs,
+    policies: &Arc<Generations>,
+) -> anyhow::Result<Option<FileWatch>> {
+    let source = PolicySource::from_argument(&args.policy)?;
+    let reload = {
+        let (args_config, policies) = (args.policy_config.clone(), Arc::clone(policies));
+        let source = source.clone();
+        move || reload(&policies, &source, args_config.as_deref())
     };
-    if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(&text) {
-        bail!("the policy's configuration in {from} is no JSON: {error}");
+    terminal::on_hangup(reload.clone())?;
+    if !args.policy_options.watch {
+        return Ok(None);
     }
-    Ok(Some(text))
+    let PolicySource::File(path) = &source else {
+        bail!("--watch needs a policy in a file; {} is part of this program", args.policy);
+    };
+    FileWatch::start(path, reload).map(Some).map_err(anyhow::Error::msg)
+}
+
+/// Loads the policy anew and says what came of it. The configuration's file is
+/// read anew too.
+fn reload(policies: &Generations, source: &PolicySource, config: Option<&str>) {
+    let config = match config.map(|config| text_or_file(config, "--policy-config")).transpose() {
+        Ok(config) => config.map(|(text, _)| text),
+        Err(error) => {
+            terminal::warn(&format!("the policy stays as it is: {error:#}"));
+            return;
+        }
+    };
+    match policies.reload(source, config) {
+        Ok(reloaded) => {
+            let milliseconds: f64 = reloaded.steps.iter().map(|(_, seconds)| seconds * 1e3).sum();
+            let policy = &reloaded.policy;
+            eprintln!(
+                "policy {} {} is in place as generation {} ({milliseconds:.1} ms)",
+                policy.name, policy.version, policy.generation
+            );
+            for change in &reloaded.changes {
+                terminal::warn(change);
+            }
+        }
+        Err(error) => terminal::warn(&format!(
+            "the policy stays as it is, loading failed at the step {}: {error}",
+            error.step()
+        )),
+    }
 }

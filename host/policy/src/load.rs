@@ -1,0 +1,129 @@
+//! From a source to a component that can be started: read, compile, check its
+//! imports and exports. Knows no configuration and no state; starting is
+//! `host.rs`'s work.
+
+use std::collections::BTreeSet;
+
+use aio_core::Grant;
+use sha2::{Digest, Sha256};
+use wasmtime::component::{Component, InstancePre};
+
+use crate::call::one_line;
+use crate::contract::v0_1::{self, Exports, Import};
+use crate::error::LoadError;
+use crate::instance::Guest;
+use crate::limits::Limits;
+use crate::runtime::{CONTRACT, PolicyRuntime};
+use crate::source::PolicySource;
+
+/// A policy's component, compiled and checked: it can be started any number of
+/// times. Cheap to clone; clones share the code.
+#[derive(Clone)]
+pub struct Prepared {
+    name: String,
+    digest: String,
+    bytes: u64,
+    pub(crate) pre: InstancePre<Guest>,
+    pub(crate) exports: Exports,
+    imports: BTreeSet<Grant>,
+}
+
+impl std::fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Prepared")
+            .field("name", &self.name)
+            .field("digest", &self.digest)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Prepared {
+    /// Reads and compiles a policy, and checks that it imports nothing but what
+    /// the contract offers and `grants` allows, and that it decides something.
+    ///
+    /// # Errors
+    /// One sentence that names the policy and says what to change.
+    pub fn new(
+        runtime: &PolicyRuntime,
+        source: &PolicySource,
+        limits: &Limits,
+        grants: &BTreeSet<Grant>,
+    ) -> Result<Self, LoadError> {
+        let name = source.name();
+        let bytes = source.read(limits.component_bytes)?;
+        let digest = format!("{:x}", Sha256::digest(&bytes));
+        check_kind(&name, &bytes)?;
+        let component = runtime.compile(&name, &digest, &bytes)?;
+        let imports = check_imports(runtime, &name, &component, grants)?;
+        let exports = Exports::of(&component);
+        if !exports.decides() {
+            return Err(LoadError::NoHooks { policy: name });
+        }
+        let pre = runtime.linker.instantiate_pre(&component).map_err(|error| {
+            LoadError::Invalid { policy: name.clone(), reason: one_line(&error) }
+        })?;
+        Ok(Self { name, digest, bytes: bytes.len() as u64, pre, exports, imports })
+    }
+
+    /// What the source is called.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// SHA-256 of the component, in hexadecimal.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// Bytes of the component.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// What it imports of that which must be granted.
+    pub fn imports(&self) -> &BTreeSet<Grant> {
+        &self.imports
+    }
+
+    /// The version of the contract that it speaks.
+    pub fn contract(&self) -> &'static str {
+        CONTRACT
+    }
+}
+
+/// Tells components from what is none by their first bytes: "\0asm", then the
+/// version: 1 and layer 0 for a core module, layer 1 for a component.
+fn check_kind(policy: &str, bytes: &[u8]) -> Result<(), LoadError> {
+    let policy = || policy.to_owned();
+    match bytes {
+        [0, b'a', b's', b'm', _, _, 1, 0, ..] => Ok(()),
+        [0, b'a', b's', b'm', _, _, 0, 0, ..] => Err(LoadError::CoreModule { policy: policy() }),
+        _ => Err(LoadError::NotWasm { policy: policy() }),
+    }
+}
+
+/// Holds a component's imports against what it may have; returns those that had
+/// to be granted.
+fn check_imports(
+    runtime: &PolicyRuntime,
+    policy: &str,
+    component: &Component,
+    grants: &BTreeSet<Grant>,
+) -> Result<BTreeSet<Grant>, LoadError> {
+    let mut granted = BTreeSet::new();
+    for (import, _) in component.component_type().imports(&runtime.engine) {
+        let policy = policy.to_owned();
+        match v0_1::import(import) {
+            Some(Import::Free) => {}
+            Some(Import::Granted(grant)) if grants.contains(&grant) => {
+                granted.insert(grant);
+            }
+            Some(Import::Granted(grant)) => return Err(LoadError::NotGranted { policy, grant }),
+            None if import.starts_with("wasi:") => {
+                return Err(LoadError::Wasi { policy, import: import.to_owned() });
+            }
+            None => return Err(LoadError::Import { policy, import: import.to_owned() }),
+        }
+    }
+    Ok(granted)
+}

@@ -1,0 +1,170 @@
+//! Watching a policy's file: says when it has been written anew. Knows nothing
+//! of policies; the caller does what is to be done.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
+use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
+
+/// How long a file must be left alone where the system does not say that a
+/// writer has closed it.
+const QUIET: Duration = Duration::from_millis(100);
+
+/// Calls back when a file has changed, until it is dropped.
+pub struct FileWatch {
+    watcher: Option<RecommendedWatcher>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for FileWatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FileWatch").finish_non_exhaustive()
+    }
+}
+
+/// What an event means for the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    /// It is whole: a writer closed it, or it was moved here.
+    Whole,
+    /// It is being written, perhaps.
+    Touched,
+}
+
+impl FileWatch {
+    /// Watches the file at `path` and calls `changed` on a thread of its own:
+    /// at once when a writer has closed it or another file was moved to its
+    /// name (as most editors and compilers do), else when nothing has touched
+    /// it for a tenth of a second. The folder is what is watched, so that the
+    /// file may vanish and come back.
+    ///
+    /// # Errors
+    /// One sentence when the folder cannot be watched.
+    pub fn start(path: &Path, changed: impl FnMut() + Send + 'static) -> Result<Self, String> {
+        let cannot =
+            |error: &dyn std::fmt::Display| format!("cannot watch {}: {error}", path.display());
+        let path = std::path::absolute(path).map_err(|error| cannot(&error))?;
+        let Some(folder) = path.parent().map(Path::to_owned) else {
+            return Err(cannot(&"it is no file"));
+        };
+        let (sender, events) = channel();
+        let mut watcher = notify::recommended_watcher(move |event| {
+            // Nobody listens once the watch is being dropped.
+            let _ = sender.send(event);
+        })
+        .map_err(|error| cannot(&error))?;
+        watcher.watch(&folder, RecursiveMode::NonRecursive).map_err(|error| cannot(&error))?;
+        let thread = std::thread::Builder::new()
+            .name("policy-watch".into())
+            .spawn(move || watch(&path, &events, changed))
+            .map_err(|error| error.to_string())?;
+        Ok(Self { watcher: Some(watcher), thread: Some(thread) })
+    }
+}
+
+impl Drop for FileWatch {
+    fn drop(&mut self) {
+        // The thread ends when the watcher, and with it the sender, is gone.
+        self.watcher = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn watch(path: &PathBuf, events: &Receiver<notify::Result<Event>>, mut changed: impl FnMut()) {
+    let mut touched = false;
+    loop {
+        let event = if touched {
+            events.recv_timeout(QUIET)
+        } else {
+            events.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        };
+        match event {
+            Ok(Ok(event)) if event.paths.contains(path) => match change(event.kind) {
+                Some(Change::Whole) => {
+                    touched = false;
+                    changed();
+                }
+                Some(Change::Touched) => touched = true,
+                None => {}
+            },
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!("watching {}: {error}", path.display()),
+            Err(RecvTimeoutError::Timeout) => {
+                touched = false;
+                changed();
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+fn change(kind: EventKind) -> Option<Change> {
+    match kind {
+        EventKind::Access(AccessKind::Close(AccessMode::Write))
+        | EventKind::Modify(ModifyKind::Name(_)) => Some(Change::Whole),
+        EventKind::Create(_) | EventKind::Modify(_) | EventKind::Any | EventKind::Other => {
+            Some(Change::Touched)
+        }
+        EventKind::Access(_) | EventKind::Remove(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::Sender;
+
+    fn next(receiver: &Receiver<String>) -> Option<String> {
+        receiver.recv_timeout(Duration::from_secs(20)).ok()
+    }
+
+    /// Reports the file's text at each change.
+    fn report(path: PathBuf, to: Sender<String>) -> impl FnMut() + Send {
+        move || {
+            // A file that is gone is no change to report.
+            if let Ok(text) = std::fs::read_to_string(&path) {
+                let _ = to.send(text);
+            }
+        }
+    }
+
+    /// Waits for a text: some systems tell of a change more than once.
+    #[track_caller]
+    fn wait_for(receiver: &Receiver<String>, text: &str) {
+        while let Some(seen) = next(receiver) {
+            if seen == text {
+                return;
+            }
+        }
+        panic!("{text:?} was not seen");
+    }
+
+    #[test]
+    fn a_file_written_in_place_replaced_and_made_anew_is_seen_each_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("policy.wasm");
+        std::fs::write(&path, "1").unwrap();
+        let (sender, seen) = channel();
+        let _watch = FileWatch::start(&path, report(path.clone(), sender)).unwrap();
+        std::fs::write(&path, "2").unwrap();
+        wait_for(&seen, "2");
+        let other = folder.path().join("policy.wasm~");
+        std::fs::write(&other, "3").unwrap();
+        std::fs::rename(&other, &path).unwrap();
+        wait_for(&seen, "3");
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "4").unwrap();
+        wait_for(&seen, "4");
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_refused_by_name() {
+        let error = FileWatch::start(Path::new("/nowhere/at/all.wasm"), || {}).unwrap_err();
+        assert!(error.starts_with("cannot watch /nowhere/at/all.wasm: "), "{error}");
+    }
+}
