@@ -64,9 +64,11 @@ mod build;
 mod config;
 #[doc(hidden)]
 pub mod export;
+pub mod grants;
 pub mod log;
 mod policy;
 mod setting;
+mod state;
 
 /// Generated from the contract. What has no comment there has none here.
 #[allow(missing_docs, clippy::all, clippy::undocumented_unsafe_blocks, reason = "generated")]
@@ -74,7 +76,7 @@ mod setting;
 pub mod bindings {
     wit_bindgen::generate!({
         path: "../../wit/v0.1",
-        world: "policy",
+        world: "policy-with-grants",
         pub_export_macro: true,
         export_macro_name: "export_hooks",
         default_bindings_module: "aio_policy_sdk::bindings",
@@ -91,11 +93,12 @@ pub use bindings::aio::policy::types::{
 pub use config::{NoConfig, parse_config};
 pub use policy::{Policy, Start, start};
 pub use setting::{Setting, Settled, TierChoice};
+pub use state::State;
 
 /// Everything that a policy usually names.
 pub mod prelude {
     pub use crate::{
         Action, Description, Draft, Drafter, HostInfo, NoConfig, Outcome, Plan, Policy, Probe,
-        RequestFacts, RoundContext, RoundDecision, RoundFacts, Start, Verdict, export_policy,
+        RequestFacts, RoundContext, RoundDecision, RoundFacts, Start, State, Verdict, export_policy,
     };
 }
