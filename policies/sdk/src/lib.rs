@@ -60,13 +60,19 @@
 //! This crate must not know any particular policy, and nothing of the host but
 //! the contract.
 
+pub mod acceptance;
 mod build;
 mod config;
+pub mod cost;
+pub mod explore;
 #[doc(hidden)]
 pub mod export;
+pub mod goodput;
 pub mod grants;
+pub mod hysteresis;
 pub mod log;
 mod policy;
+pub mod sentence;
 mod setting;
 mod state;
 
