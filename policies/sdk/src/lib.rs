@@ -75,6 +75,8 @@ mod policy;
 pub mod sentence;
 mod setting;
 mod state;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testing;
 
 /// Generated from the contract. What has no comment there has none here.
 #[allow(missing_docs, clippy::all, clippy::undocumented_unsafe_blocks, reason = "generated")]
