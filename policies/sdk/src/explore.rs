@@ -112,6 +112,12 @@ impl Explorer {
         self.find_earliest();
     }
 
+    /// There is nothing to try now: [`Explorer::is_ready`] is false for so many
+    /// rounds, which spares looking again every round.
+    pub fn postpone(&mut self, rounds: u32) {
+        self.earliest = self.earliest.max(self.round + u64::from(rounds));
+    }
+
     /// Milliseconds that may be lost now; below 0 a debt.
     pub fn balance(&self) -> f32 {
         self.balance
@@ -168,6 +174,18 @@ mod tests {
         };
         assert_eq!(tries(1.0), [0, 16, 48, 112]);
         assert_eq!(tries(-1.0).len(), 25);
+    }
+
+    #[test]
+    fn what_is_postponed_is_ready_again_after_so_many_rounds() {
+        let mut explorer = Explorer::new(0.5, 1);
+        explorer.round(10.0);
+        explorer.postpone(2);
+        assert!(!explorer.is_ready() && !explorer.may_try(0, 0.0));
+        explorer.round(10.0);
+        assert!(!explorer.is_ready());
+        explorer.round(10.0);
+        assert!(explorer.is_ready());
     }
 
     #[test]

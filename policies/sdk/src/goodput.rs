@@ -153,8 +153,10 @@ impl Round<'_> {
         let one_row = model.costs.milliseconds(1);
         let (mut tokens, mut reached, mut drafting, mut going) = (1.0, 1.0, 0.0, 1.0);
         let mut best = Best::default();
+        let mut gears = self.costs.gears().iter().filter(|gear| gear.rows > rows).peekable();
         for length in 1..=self.most {
-            let Some(gear) = self.costs.gear(rows.saturating_add(length)) else { break };
+            while gears.next_if(|gear| gear.rows - rows < length).is_some() {}
+            let Some(gear) = gears.peek() else { break };
             let cost = match reading {
                 Reading::Expected => gear.milliseconds,
                 Reading::AtBest => gear.at_best,

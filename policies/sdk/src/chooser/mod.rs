@@ -91,6 +91,11 @@ const LASTING: u32 = 2;
 /// a few passes of several rows nothing is known of what drafts cost.
 const HEAD_START: f32 = 3.0;
 
+/// Rounds after which it is looked again for something to try, where there was
+/// nothing. No power of two: with so many requests at once it would look at the
+/// same ones each time.
+const LOOK_AGAIN: u32 = 5;
+
 /// Bytes a millisecond that a device is taken to read weights at before anything
 /// is measured. Only ratios matter then.
 const BYTES_PER_MILLISECOND: f32 = 4e7;
@@ -424,7 +429,8 @@ impl Chooser {
             best = (Drafter::Lookup, lookup);
         }
 
-        let tried = if self.explorer.is_ready() {
+        let looks = self.explorer.is_ready();
+        let tried = if looks {
             self.to_try(facts, request, &situation, best, [lookup, once_read])
         } else {
             None
@@ -432,6 +438,9 @@ impl Chooser {
         let (drafter, weighed) = tried.map_or(best, |(choice, _)| choice);
         let trial = tried.map(|(_, trial)| trial);
         self.requests[index].fallback = Some(fallback);
+        if looks && trial.is_none() {
+            self.explorer.postpone(LOOK_AGAIN);
+        }
         Some(Choice { drafter, weighed, plain, trial })
     }
 

@@ -30,7 +30,7 @@ const GAIN_FADE: f32 = 0.95;
 
 /// Rounds without gain that a request begins with: the draft model has to show
 /// in some rounds that it would gain something.
-const GAIN_PRIOR: f32 = 2.0;
+const GAIN_PRIOR: f32 = 3.0;
 
 /// One running request.
 #[derive(Debug, Clone)]

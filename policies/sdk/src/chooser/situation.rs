@@ -14,7 +14,7 @@ const FARTHER: u32 = 4;
 /// How many times over the time of reading a prompt must be brought in before it
 /// is spent: it is certain, and what it brings in is the more flattering of two
 /// estimates.
-const READING_MARGIN: f32 = 1.5;
+const READING_MARGIN: f32 = 2.0;
 
 /// What a round may do, with all that is needed to weigh it.
 pub(super) struct Situation<'a> {
