@@ -19,6 +19,7 @@
 //! It must not choose tiers, and knows of no kinds of requests.
 
 mod learned;
+mod options;
 mod reasons;
 mod request;
 mod situation;
@@ -26,6 +27,7 @@ mod situation;
 mod tests;
 
 pub use learned::{Learned, MATCHES, match_class};
+pub use options::Options;
 
 use crate::cost::CostTable;
 use crate::explore::Explorer;
@@ -37,43 +39,6 @@ use crate::{
 };
 use request::{Asked, Request, Trial};
 use situation::Situation;
-
-/// What the chooser may do.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Options {
-    /// Whether to draft by lookup.
-    pub lookup: bool,
-    /// Whether to draft by the smallest tier that shares the tokenizer, where
-    /// there is one.
-    pub model: bool,
-    /// Most tokens to draft in one round.
-    pub max_length: u32,
-    /// Share of time that may be lost to trying things out, 0 to 1.
-    pub exploration: f32,
-    /// What the draft model must lead plain decoding by (or the other way
-    /// round), in tokens a round, for two rounds, to take its place.
-    pub margin: f32,
-    /// The draft model stops before a token that it gives less than this
-    /// probability.
-    pub min_confidence: f32,
-}
-
-impl Default for Options {
-    /// Both drafters. 31 tokens fill a gear of 32 rows; later ones are hardly ever
-    /// reached. 1 % of time finds what there is to find within some requests. A
-    /// margin of 0.03 is what measured costs waver by. Below a confidence of 0.3
-    /// a draft token fails more often than not.
-    fn default() -> Self {
-        Self {
-            lookup: true,
-            model: true,
-            max_length: 31,
-            exploration: 0.01,
-            margin: 0.03,
-            min_confidence: 0.3,
-        }
-    }
-}
 
 /// Running requests that are remembered at most; the one not heard of for the
 /// longest is forgotten first.
@@ -251,7 +216,7 @@ impl Chooser {
         decisions
     }
 
-    /// What became of requests: their the length of answers is learned, and
+    /// What became of requests: the length of their answers is learned, and
     /// they are forgotten.
     pub fn finished(&mut self, outcomes: &[Outcome]) {
         for outcome in outcomes {
@@ -286,22 +251,19 @@ impl Chooser {
         self.ids.len()
     }
 
+    /// Takes in what passes cost. A tier of which nothing is measured is judged by
+    /// its size and by one of which something is.
     fn update_costs(&mut self, facts: &[TierFacts]) {
-        for (tier, facts) in self.tiers.iter_mut().zip(facts) {
+        let measured =
+            |facts: &TierFacts| facts.gears.iter().any(|gear| gear.milliseconds.is_some());
+        let all = || facts.iter().map(measured);
+        for ((tier, facts), _) in self.tiers.iter_mut().zip(facts).zip(all()).filter(|(_, m)| *m) {
             tier.costs.update(&facts.gears, tier.by_size);
         }
-        // A tier of which nothing is measured is judged by one of which something is.
-        if self.tiers.iter().all(|tier| tier.costs.is_measured()) {
-            return;
-        }
         let known = self.tiers.iter().rev().find(|tier| tier.costs.is_measured());
-        let Some(slowness) = known.map(|tier| tier.costs.milliseconds(1) / tier.by_size) else {
-            return;
-        };
-        for (tier, facts) in self.tiers.iter_mut().zip(facts) {
-            if !tier.costs.is_measured() {
-                tier.costs.update(&facts.gears, tier.by_size * slowness);
-            }
+        let slowness = known.map_or(1.0, |tier| tier.costs.milliseconds(1) / tier.by_size);
+        for ((tier, facts), _) in self.tiers.iter_mut().zip(facts).zip(all()).filter(|(_, m)| !*m) {
+            tier.costs.update(&facts.gears, tier.by_size * slowness);
         }
     }
 

@@ -152,3 +152,15 @@ fn a_carried_state_that_makes_no_sense_is_dropped_tier_by_tier() {
     let chooser = Chooser::new(&host, Options::default(), carried);
     assert_eq!(chooser.learned(), [&Learned::prior("small"), &good]);
 }
+
+#[test]
+fn a_draft_tier_of_which_nothing_is_measured_is_judged_by_its_size() {
+    let mut chooser = chooser(Options::default());
+    let mut context = flat();
+    for gear in &mut context.tiers[0].gears {
+        gear.milliseconds = None;
+    }
+    chooser.rounds(&context, &[]);
+    let one_row = chooser.tiers[0].costs.milliseconds(1);
+    assert!((one_row - 22.3 / 3.0).abs() < 0.01, "{one_row}");
+}
