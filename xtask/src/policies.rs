@@ -12,7 +12,7 @@ use crate::checksums::{Checksums, Entry};
 use crate::toolchain::{TARGET, Toolchain};
 
 /// The shipped policies. The crate of each is `aio-policy-NAME`.
-const POLICIES: &[&str] = &["aio", "fixed"];
+const POLICIES: &[&str] = &["aio", "fixed", "goodput"];
 
 /// The policies named, or all.
 pub(crate) fn select(only: &[String]) -> Result<Vec<&'static str>> {
@@ -151,7 +151,7 @@ mod tests {
         assert_eq!(select(&["fixed".into()]).unwrap(), ["fixed"]);
         assert_eq!(
             select(&["fxed".into()]).unwrap_err().to_string(),
-            "there is no policy \"fxed\": --only takes aio or fixed"
+            "there is no policy \"fxed\": --only takes aio or fixed or goodput"
         );
     }
 }

@@ -1,7 +1,7 @@
 //! The configuration of the default policy: a preset, and what is to differ
 //! from it. Checked against the host here, so that planning cannot fail.
 
-use aio_policy_sdk::{Drafter, HostInfo, Setting, Settled, TierChoice};
+use aio_policy_sdk::{Drafter, HostInfo, Plan, Setting, Settled, TierChoice};
 use serde::Deserialize;
 
 /// The question that the probe asks. It is put after the whole prompt, as a
@@ -13,7 +13,7 @@ const QUESTION: &str = "What kind of request is the above? Answer with one word:
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Preset {
-    /// The paper's routing with this host's drafting.
+    /// The paper's routing, and drafts that pay most by what is measured.
     #[default]
     Default,
     /// The paper's rules, as far as they are known.
@@ -50,7 +50,7 @@ pub struct Rules {
     /// Prompts with more tokens than this are not probed.
     pub long_prompt_tokens: u32,
     /// How they are answered instead.
-    pub long: Settled,
+    pub long: Way,
     /// The tier that is asked.
     pub probe_tier: u32,
     /// What it is asked.
@@ -58,7 +58,7 @@ pub struct Rules {
     /// Nats; from here on the probe counts as not sure.
     pub entropy_threshold: f32,
     /// How a request is answered when the probe is not sure.
-    pub unsure: Settled,
+    pub unsure: Way,
     /// What the probe tells apart.
     pub classes: Vec<RulesClass>,
 }
@@ -71,7 +71,24 @@ pub struct RulesClass {
     /// The probe's answer.
     pub answer: String,
     /// How such a request is answered.
+    pub way: Way,
+}
+
+/// How a request is answered.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Way {
+    /// The tier, and how the rounds draft, or the first one does.
     pub setting: Settled,
+    /// Whether later rounds draft what pays most. What the operator wrote stays as
+    /// it was written.
+    pub adaptive: bool,
+}
+
+impl Way {
+    /// A plan to answer so.
+    pub fn plan(self) -> Plan {
+        self.setting.plan().ask_every(if self.adaptive { 1 } else { 0 })
+    }
 }
 
 impl Config {
@@ -87,6 +104,11 @@ impl Config {
     pub fn rules(self, host: &HostInfo) -> Result<Rules, String> {
         let preset = self.preset;
         let probe_tier = self.probe_tier.unwrap_or(TierChoice::SMALLEST);
+        // The preset's own settings are starting points, except the paper's.
+        let adaptive = |written: bool| !written && preset == Preset::Default;
+        let long_adapts = adaptive(self.long.is_some());
+        let unsure_adapts = adaptive(self.unsure.is_some());
+        let classes_adapt = adaptive(self.classes.is_some());
         let long = self.long.unwrap_or_else(|| preset.long());
         let unsure = self.unsure.unwrap_or_else(|| preset.unsure());
         let classes = self.classes.unwrap_or_else(|| preset.classes());
@@ -95,15 +117,15 @@ impl Config {
         }
         let rules = Rules {
             long_prompt_tokens: self.long_prompt_tokens.unwrap_or(2048),
-            long: long.settle(host, "long.")?,
+            long: Way { setting: long.settle(host, "long.")?, adaptive: long_adapts },
             probe_tier: probe_tier.resolve(host, "probe_tier")?,
             question: self.question.unwrap_or_else(|| QUESTION.into()),
             entropy_threshold: self.entropy_threshold.unwrap_or(0.45),
-            unsure: unsure.settle(host, "unsure.")?,
+            unsure: Way { setting: unsure.settle(host, "unsure.")?, adaptive: unsure_adapts },
             classes: classes
                 .into_iter()
                 .enumerate()
-                .map(|(i, class)| class.settle(host, i))
+                .map(|(i, class)| class.settle(host, i, classes_adapt))
                 .collect::<Result<_, _>>()?,
         };
         if rules.entropy_threshold.is_nan() || rules.entropy_threshold < 0.0 {
@@ -124,12 +146,13 @@ impl Class {
         Self { label: label.into(), answer: answer.into(), setting }
     }
 
-    fn settle(self, host: &HostInfo, index: usize) -> Result<RulesClass, String> {
+    fn settle(self, host: &HostInfo, index: usize, adaptive: bool) -> Result<RulesClass, String> {
         if self.answer.is_empty() {
             return Err(format!("`classes[{index}].answer` is empty: name the probe's answer"));
         }
         let setting = self.setting.settle(host, &format!("classes[{index}]."))?;
-        Ok(RulesClass { label: self.label, answer: self.answer, setting })
+        let way = Way { setting, adaptive };
+        Ok(RulesClass { label: self.label, answer: self.answer, way })
     }
 }
 
@@ -161,7 +184,8 @@ impl Preset {
     /// Drafting differs. The paper turns lookup off for code, where its
     /// implementation loses 16 points of HumanEval: it leaves stale KV entries
     /// behind a rejected draft. Here lookup changes no token, and code repeats
-    /// itself more than anything else, so there it is on and longest.
+    /// itself more than anything else, so there it is on and longest. That is how the
+    /// first round drafts; what later ones do follows from what is measured.
     fn classes(self) -> Vec<Class> {
         let (code, others) = match self {
             Self::Default => (lookup(TierChoice::SMALLEST, 8), lookup(TierChoice::LARGEST, 4)),

@@ -1,6 +1,7 @@
 //! The default policy: the A-IO paper's. One token of the smallest tier tells
 //! what kind of request it is; the kind tells which tier answers and how it
-//! drafts. Once per request, because each finer decision costs a pass.
+//! drafts. The tier is chosen once per request, because each finer decision costs
+//! a pass; how its rounds draft is chosen round by round, unless it is configured.
 //!
 //! 1. A prompt over `long_prompt_tokens` is not probed and goes to the largest
 //!    tier.
@@ -11,20 +12,26 @@
 //!
 //! Where there is nothing to choose (one tier, or all classes answered alike)
 //! nothing is probed. Everything is configuration (`config`), with the paper's
-//! own rules as `{"preset": "paper"}`. This crate must not learn: the same
-//! facts get the same answer for ever.
+//! own rules as `{"preset": "paper"}`. Routing does not learn: the same facts go to
+//! the same tier for ever. What drafts pay is learned by the SDK's [`Chooser`], and
+//! only for requests whose drafting the configuration leaves open.
 
+use aio_policy_sdk::ProbeResult;
+use aio_policy_sdk::chooser::{Chooser, Learned, Options};
 use aio_policy_sdk::prelude::*;
-use aio_policy_sdk::{ProbeResult, Settled};
 
 mod config;
 #[cfg(test)]
 mod tests;
 
-use config::{Config, Rules};
+use config::{Config, Rules, Way};
+
+/// State of the chooser's learning; raised when what it holds changes.
+type Carried = State<1>;
 
 struct Aio {
     rules: Rules,
+    chooser: Chooser,
 }
 
 impl Policy for Aio {
@@ -37,24 +44,44 @@ impl Policy for Aio {
     }
 
     fn new(config: Config, start: Start<'_>) -> Result<Self, String> {
-        Ok(Self { rules: config.rules(start.host)? })
+        let rules = config.rules(start.host)?;
+        let carried = Carried::load::<Vec<Learned>>(start.carried.as_deref());
+        Ok(Self { rules, chooser: Chooser::new(start.host, Options::default(), carried) })
     }
 
     fn plan(&mut self, facts: &RequestFacts, host: &HostInfo) -> Verdict {
-        if let Some(probe) = facts.probes.first() {
-            return self.rules.after_probe(probe, host).into();
+        let plan = match facts.probes.first() {
+            Some(probe) => self.rules.after_probe(probe, host),
+            None => match self.rules.without_probe(facts, host) {
+                Some(plan) => plan,
+                None => return self.rules.probe().into(),
+            },
+        };
+        if plan.ask_every > 0 {
+            self.chooser.admit(plan.tier, facts);
         }
-        match self.rules.without_probe(facts, host) {
-            Some(plan) => plan.into(),
-            None => self.rules.probe().into(),
-        }
+        plan.into()
+    }
+
+    /// Requests that were not admitted are not looked at: their setting may be
+    /// one that the operator wrote.
+    fn rounds(&mut self, context: &RoundContext, requests: &[RoundFacts]) -> Vec<RoundDecision> {
+        self.chooser.rounds_of_admitted(context, requests)
+    }
+
+    fn finished(&mut self, outcomes: &[Outcome]) {
+        self.chooser.finished(outcomes);
+    }
+
+    fn snapshot(&mut self) -> Vec<u8> {
+        if self.chooser.has_learned() { Carried::save(&self.chooser.learned()) } else { Vec::new() }
     }
 }
 
 impl Rules {
     /// The plan, where the facts at hand are enough for one.
     fn without_probe(&self, facts: &RequestFacts, host: &HostInfo) -> Option<Plan> {
-        let tier_of = |setting: Settled| host.tier_name(setting.tier);
+        let tier_of = |way: Way| host.tier_name(way.setting.tier);
         if host.tiers.len() < 2 {
             let reason = format!("one tier, so no probe: {} answers", tier_of(self.unsure));
             return Some(self.unsure.plan().reason(reason));
@@ -68,7 +95,7 @@ impl Rules {
             );
             return Some(self.long.plan().label("long").reason(reason));
         }
-        if self.classes.iter().all(|class| class.setting == self.unsure) {
+        if self.classes.iter().all(|class| class.way == self.unsure) {
             let reason =
                 format!("all classes are answered alike, so no probe: {}", tier_of(self.unsure));
             return Some(self.unsure.plan().reason(reason));
@@ -91,20 +118,20 @@ impl Rules {
         match best {
             Some((class, share)) if entropy < threshold => {
                 let label = &class.label;
-                let tier = host.tier_name(class.setting.tier);
-                class.setting.plan().label(label.as_str()).reason(format!(
+                let tier = host.tier_name(class.way.setting.tier);
+                class.way.plan().label(label.as_str()).reason(format!(
                     "probe: {label} {share:.2}, entropy {entropy:.2} below {threshold:.2}; {label} goes to {tier}"
                 ))
             }
             Some((class, share)) => {
-                let tier = host.tier_name(self.unsure.tier);
+                let tier = host.tier_name(self.unsure.setting.tier);
                 self.unsure.plan().label("unsure").reason(format!(
                     "probe: {} {share:.2}, entropy {entropy:.2} not below {threshold:.2}, so not sure; it goes to {tier}",
                     class.label
                 ))
             }
             None => {
-                let tier = host.tier_name(self.unsure.tier);
+                let tier = host.tier_name(self.unsure.setting.tier);
                 self.unsure
                     .plan()
                     .label("unsure")

@@ -1,5 +1,6 @@
 //! The default policy on hand-made facts.
 
+use aio_policy_sdk::testing::{self, Answer, Engine, Kind};
 use aio_policy_sdk::{Load, Setting, TierInfo, parse_config, start};
 
 use super::*;
@@ -173,4 +174,59 @@ fn the_schema_is_json_and_knows_every_field() {
         assert!(known.contains(&format!("`{name}`")), "{name} is not a field: {known}");
     }
     assert_eq!(schema["properties"].as_object().unwrap().len() * 2, known.matches('`').count() - 4);
+}
+
+#[test]
+fn the_default_presets_drafts_are_chosen_round_by_round() {
+    for probabilities in [[0.97, 0.02, 0.01], [0.01, 0.01, 0.98], [0.5, 0.3, 0.2]] {
+        assert_eq!(plan("", &facts(100, probed(probabilities))).ask_every, 1);
+    }
+    assert_eq!(plan("", &facts(3000, vec![])).ask_every, 1);
+}
+
+#[test]
+fn what_is_configured_stays_as_it_is_configured() {
+    assert_eq!(plan(r#"{"preset": "paper"}"#, &facts(3000, vec![])).ask_every, 0);
+    let config = r#"{"long": {"drafter": "lookup", "draft_length": 5}}"#;
+    assert_eq!(plan(config, &facts(3000, vec![])).ask_every, 0);
+    assert_eq!(plan(config, &facts(100, probed([1.0, 0.0, 0.0]))).ask_every, 1);
+    let config = r#"{"classes": [{"label": "a", "answer": "A"}, {"label": "b", "answer": "B"}]}"#;
+    assert_eq!(plan(config, &facts(100, probed([1.0, 0.0, 0.0]))).ask_every, 0);
+}
+
+#[test]
+fn rounds_are_decided_for_requests_that_it_left_open_and_no_others() {
+    let host = host(&["small", "large"]);
+    let mut policy: Aio = start("", Start { host: &host, carried: None }).unwrap();
+    policy.plan(&facts(3000, vec![]), &host);
+    let tiers = [testing::FLAT_DRAFT, testing::FLAT].map(testing::measured).into();
+    let context = testing::context(tiers);
+    let matched = |request| RoundFacts { lookup_match: 12, ..testing::round_facts(request, 1) };
+    let decisions = policy.rounds(&context, &[matched(1), matched(2)]);
+    assert_eq!(decisions.iter().map(|d| d.request).collect::<Vec<_>>(), [1]);
+    assert!(matches!(decisions[0].action, Action::Draft(d) if d.drafter == Drafter::Lookup));
+}
+
+#[test]
+fn learning_is_carried_over_once_there_is_any() {
+    let mut engine = Engine::new(testing::FLAT_DRAFT, testing::FLAT, 1);
+    let mut policy: Aio = start("", Start { host: engine.host(), carried: None }).unwrap();
+    assert!(policy.snapshot().is_empty());
+    engine.run(&mut policy, &Answer::of(Kind::Edit, 200, 1));
+    let state = policy.snapshot();
+    let carried = Some(state.clone());
+    let mut next: Aio = start("", Start { host: engine.host(), carried }).unwrap();
+    assert_eq!(next.snapshot(), state);
+}
+
+#[test]
+fn within_a_request_it_drafts_faster_than_its_fixed_setting_would() {
+    let answers: Vec<_> = (0..4).map(|seed| Answer::of(Kind::Edit, 300, seed)).collect();
+    let mut engine = Engine::new(testing::FLAT_DRAFT, testing::FLAT, 1);
+    let mut policy: Aio = start("", Start { host: engine.host(), carried: None }).unwrap();
+    let adaptive: f64 = answers.iter().map(|a| engine.run(&mut policy, a).milliseconds).sum();
+    let mut engine = Engine::new(testing::FLAT_DRAFT, testing::FLAT, 1);
+    let fixed = Draft::lookup(4);
+    let fixed: f64 = answers.iter().map(|a| engine.run_fixed(fixed, a).milliseconds).sum();
+    assert!(adaptive < 0.8 * fixed, "{adaptive} ms against {fixed}");
 }

@@ -1,0 +1,155 @@
+//! One request before one round: what it could do next and what that is worth.
+
+use super::learned::match_class;
+use super::request::Request;
+use super::{Options, Tier};
+use crate::acceptance::CLASSES;
+use crate::goodput::{DraftModel, Reading, Round, Weighed};
+use crate::{Drafter, RoundFacts};
+
+/// How many times as wide as the widest measured pass one may be that is tried
+/// in order to measure it: its cost is a guess, and a far one a wild guess.
+const FARTHER: u32 = 4;
+
+/// How many times over the time of reading a prompt must be brought in before it
+/// is spent: it is certain, and what it brings in is the more flattering of two
+/// estimates.
+const READING_MARGIN: f32 = 2.0;
+
+/// What a round may do, with all that is needed to weigh it.
+pub(super) struct Situation<'a> {
+    round: Round<'a>,
+    /// Acceptance of lookup after what matches now, if anything does.
+    after_match: Option<[f32; CLASSES]>,
+    drafting: Option<Drafting<'a>>,
+    /// The draft model's length in force.
+    held: Option<u32>,
+}
+
+/// The draft model for this request.
+struct Drafting<'a> {
+    model: DraftModel<'a>,
+    acceptance: [f32; CLASSES],
+    /// Milliseconds of reading the prompt, if it has not been read.
+    to_read: f32,
+    /// Tokens that this is worth being spread over.
+    to_come: f32,
+}
+
+impl<'a> Situation<'a> {
+    pub(super) fn new(
+        tiers: &'a [Tier],
+        request: &Request,
+        options: &Options,
+        facts: &RoundFacts,
+        running: u32,
+    ) -> Option<Self> {
+        let tier = tiers.get(facts.tier as usize)?;
+        let held = |drafter| (facts.draft.drafter == drafter).then_some(facts.draft.length);
+        let mut round = Round {
+            costs: &tier.costs,
+            alongside: running.saturating_sub(1),
+            pace: 0.0,
+            most: options.max_length.min(facts.remaining.saturating_sub(1)),
+            held: held(Drafter::Lookup),
+        };
+        round.pace = request.pace() / round.plain_milliseconds();
+        let matches = options.lookup && facts.lookup_match > 0;
+        let class = match_class(facts.lookup_match);
+        let drafting = tier.draft_tier.and_then(|draft| tiers.get(draft)).map(|draft| {
+            let known = facts.prompt_tokens.saturating_add(facts.committed);
+            let unread = known.saturating_sub(request.draft_read).max(1);
+            let one_row = draft.costs.milliseconds(1);
+            let catch_up = (draft.costs.milliseconds(unread) - one_row).max(0.0);
+            let (catch_up, to_read) =
+                if request.draft_read > 0 { (catch_up, 0.0) } else { (0.0, catch_up) };
+            Drafting {
+                model: DraftModel {
+                    costs: &draft.costs,
+                    first_pass: one_row + catch_up,
+                    stops: if options.min_confidence > 0.0 { tier.learned.stops } else { 0.0 },
+                },
+                acceptance: request.model_acceptance(&tier.learned),
+                to_read,
+                to_come: tier.learned.to_come(facts.committed, facts.remaining),
+            }
+        });
+        Some(Self {
+            round,
+            after_match: matches.then(|| request.lookup_acceptance(&tier.learned, class)),
+            drafting,
+            held: held(Drafter::Model),
+        })
+    }
+
+    /// What time is worth to the request, in tokens per millisecond.
+    pub(super) fn pace(&self) -> f32 {
+        self.round.pace
+    }
+
+    pub(super) fn plain(&self) -> Weighed {
+        self.round.plain()
+    }
+
+    pub(super) fn lookup(&self) -> Option<Weighed> {
+        self.round.lookup(self.after_match.as_ref()?, Reading::Expected)
+    }
+
+    /// The draft model, once it has read the prompt.
+    pub(super) fn model(&self) -> Option<Weighed> {
+        self.model_in(Round { held: self.held, ..self.round }, Reading::Expected)
+    }
+
+    fn model_in(&self, round: Round<'_>, reading: Reading) -> Option<Weighed> {
+        let drafting = self.drafting.as_ref()?;
+        round.model(&drafting.model, &drafting.acceptance, reading)
+    }
+
+    /// Tokens by which the draft model would lead another choice, if half of its
+    /// failures were bad luck.
+    pub(super) fn hoped_gain(&self, other: &Weighed) -> f32 {
+        let Some(drafting) = &self.drafting else { return 0.0 };
+        let hoped = drafting.acceptance.map(|share| 0.5 + share / 2.0);
+        let model = self.round.model(&drafting.model, &hoped, Reading::Expected);
+        model.map_or(0.0, |model| model.value - other.value)
+    }
+
+    /// Whether reading the prompt is worth it, when the draft model gains so many
+    /// tokens a round over what else there is: the rounds to come must bring in the
+    /// time that it takes.
+    pub(super) fn pays_reading(&self, gain: f32, tokens_a_round: f32) -> bool {
+        self.drafting.as_ref().is_some_and(|drafting| {
+            let rounds = drafting.to_come / tokens_a_round.max(1.0);
+            drafting.to_read <= 0.0
+                || gain * rounds > self.round.pace * drafting.to_read * READING_MARGIN
+        })
+    }
+
+    /// Milliseconds of reading the prompt.
+    pub(super) fn to_read(&self) -> f32 {
+        self.drafting.as_ref().map_or(0.0, |drafting| drafting.to_read)
+    }
+
+    /// What would beat `best` if passes wider than those measured were as cheap
+    /// as can be hoped; weighed with what they are expected to cost.
+    pub(super) fn worth_measuring(&self, best: &Weighed) -> Option<(Drafter, Weighed)> {
+        let (costs, rows) = (self.round.costs, self.round.alongside.saturating_add(1));
+        let unmeasured = |gear: &&crate::cost::GearCost| gear.rows > rows && !gear.measured;
+        let first = costs.gears().iter().find(unmeasured)?;
+        let measured = costs.gears().iter().take_while(|gear| gear.rows < first.rows);
+        let widest = measured.filter(|gear| gear.measured).last().map(|gear| gear.rows)?;
+        let most = widest.max(rows).saturating_mul(FARTHER) - rows;
+        let round = Round { most: most.min(self.round.most), held: None, ..self.round };
+        let lookup = self.after_match.as_ref().and_then(|a| round.lookup(a, Reading::AtBest));
+        let model = self.model_in(round, Reading::AtBest);
+        let hopeful = [(Drafter::Lookup, lookup), (Drafter::Model, model)];
+        hopeful.into_iter().find_map(|(drafter, weighed)| {
+            let mut weighed = weighed.filter(|w| !w.measured && w.value > best.value)?;
+            let gear = costs.gear(rows.saturating_add(weighed.length))?;
+            let dearer = gear.milliseconds - gear.at_best;
+            weighed.milliseconds += dearer;
+            weighed.value -= round.pace * dearer;
+            Some((drafter, weighed))
+        })
+    }
+}

@@ -1,0 +1,295 @@
+//! What a pass costs, in milliseconds, from the gear facts: what was measured
+//! where it was measured, and a careful guess where it was not.
+//!
+//! - A pass of n rows runs in the smallest gear that holds n, and costs what
+//!   that gear was measured to cost.
+//! - Between two measured gears of a and b rows, a gear of n rows is taken to
+//!   cost `cost(a) * (n/a)^e`, where `e` makes it meet `cost(b)`. Costs that
+//!   first rise steeply and then flatten lie below that line never by much, and
+//!   costs that are flat come out flat.
+//! - Beyond the measured gears, and on a tier where nothing is measured yet, `e`
+//!   is [`UNKNOWN_EXPONENT`].
+//! - A gear that is not compiled yet costs, beside its pass, its compile time
+//!   over [`COMPILE_PASSES`] passes.
+//!
+//! Nothing here may know of drafts or requests.
+
+use crate::Gear;
+
+/// How cost grows with rows where nothing else is known: 2 rows cost 1.5 times
+/// one row, 8 rows 3.5 times. Processors whose kernels unpack weights for every
+/// row measure 1.4 and 3.6; those that unpack once measure hardly more than 1,
+/// and get to show that as soon as one wider pass is run.
+pub const UNKNOWN_EXPONENT: f32 = 0.6;
+
+/// Passes over which the compile time of a gear is spread.
+pub const COMPILE_PASSES: f32 = 32.0;
+
+/// Change of a measured cost, as a share, from which on guesses are made anew.
+const REGUESS: f32 = 0.03;
+
+/// Costs outside of this are taken for mistakes of measurement, in milliseconds.
+const SANE: std::ops::RangeInclusive<f32> = 1e-4..=1e8;
+
+/// What passes on one tier are expected to cost.
+#[derive(Debug, Clone, Default)]
+pub struct CostTable {
+    /// By rows, ascending.
+    gears: Vec<GearCost>,
+    /// Milliseconds of one row where nothing is measured.
+    unmeasured: f32,
+}
+
+/// A gear as a [`CostTable`] sees it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GearCost {
+    /// Most rows of a pass.
+    pub rows: u32,
+    /// Expected milliseconds of a pass, with its share of a compilation to come.
+    pub milliseconds: f32,
+    /// The least that a pass can be hoped to cost, in milliseconds: what the next
+    /// smaller measured gear costs. The same as `milliseconds` for a measured gear.
+    pub at_best: f32,
+    /// Whether `milliseconds` was measured.
+    pub measured: bool,
+    /// Index among the facts.
+    given: u32,
+    compiled: bool,
+    /// The measured value that guesses were last made from; 0: none.
+    guessed_from: f32,
+}
+
+impl CostTable {
+    /// Takes in what the host measures now. `unmeasured` is what one row may cost
+    /// on this tier as long as nothing is measured, in milliseconds; only its
+    /// ratio to other tiers' matters then. Cheap when little has changed.
+    pub fn update(&mut self, facts: &[Gear], unmeasured: f32) {
+        let unmeasured = sane(Some(unmeasured)).unwrap_or(1.0);
+        let mut guess = self.reshape(facts);
+        if (unmeasured / self.unmeasured - 1.0).abs() <= REGUESS {
+            // As before, within what matters.
+        } else {
+            self.unmeasured = unmeasured;
+            guess |= !self.gears.iter().any(|gear| gear.measured);
+        }
+        for gear in &mut self.gears {
+            let fact = &facts[gear.given as usize];
+            if fact.compiled != gear.compiled {
+                gear.compiled = fact.compiled;
+                guess = true;
+            }
+            if let Some(now) = sane(fact.milliseconds) {
+                guess |= !gear.measured || (now / gear.guessed_from - 1.0).abs() > REGUESS;
+                gear.measured = true;
+                gear.milliseconds = now;
+                gear.at_best = now;
+            }
+        }
+        if guess {
+            self.guess(facts);
+        }
+    }
+
+    /// Gears by rows, ascending.
+    pub fn gears(&self) -> &[GearCost] {
+        &self.gears
+    }
+
+    /// The smallest gear that holds that many rows.
+    pub fn gear(&self, rows: u32) -> Option<&GearCost> {
+        self.gears.iter().find(|gear| gear.rows >= rows)
+    }
+
+    /// Most rows of a pass; 0 without gears.
+    pub fn widest(&self) -> u32 {
+        self.gears.last().map_or(0, |gear| gear.rows)
+    }
+
+    /// Expected milliseconds for running that many rows, in several passes if no
+    /// gear holds them. Without any gears, the guess for a single wide one.
+    pub fn milliseconds(&self, rows: u32) -> f32 {
+        if let Some(gear) = self.gear(rows) {
+            return gear.milliseconds;
+        }
+        let Some(widest) = self.gears.last() else {
+            return self.unmeasured.max(*SANE.start())
+                * (rows.max(1) as f32).powf(UNKNOWN_EXPONENT);
+        };
+        let (full, rest) = (rows / widest.rows, rows % widest.rows);
+        let rest = self.gear(rest).filter(|_| rest > 0).map_or(0.0, |gear| gear.milliseconds);
+        full as f32 * widest.milliseconds + rest
+    }
+
+    /// Whether anything was measured.
+    pub fn is_measured(&self) -> bool {
+        self.gears.iter().any(|gear| gear.measured)
+    }
+
+    /// Makes the list of gears that of the facts; returns whether it changed.
+    fn reshape(&mut self, facts: &[Gear]) -> bool {
+        let same = |gear: &GearCost| {
+            facts.get(gear.given as usize).is_some_and(|fact| {
+                fact.rows == gear.rows && (sane(fact.milliseconds).is_some() || !gear.measured)
+            })
+        };
+        let usable = facts.iter().filter(|fact| fact.rows > 0).count();
+        if self.gears.len() == usable && self.gears.iter().all(same) {
+            return false;
+        }
+        self.gears.clear();
+        self.gears.extend(facts.iter().enumerate().filter(|(_, fact)| fact.rows > 0).map(
+            |(given, fact)| GearCost {
+                rows: fact.rows,
+                milliseconds: 0.0,
+                at_best: 0.0,
+                measured: false,
+                given: given as u32,
+                compiled: fact.compiled,
+                guessed_from: 0.0,
+            },
+        ));
+        self.gears.sort_by_key(|gear| gear.rows);
+        true
+    }
+
+    /// Fills in what is not measured.
+    fn guess(&mut self, facts: &[Gear]) {
+        let compile = |gear: &GearCost| sane(facts[gear.given as usize].compile_milliseconds);
+        let dearest = self
+            .gears
+            .iter()
+            .filter_map(compile)
+            .fold(None, |most: Option<f32>, ms| Some(most.map_or(ms, |most| most.max(ms))));
+        let known =
+            |gear: &GearCost| Some((gear.rows, gear.milliseconds)).filter(|_| gear.measured);
+        for i in 0..self.gears.len() {
+            let rows = self.gears[i].rows;
+            if self.gears[i].measured {
+                self.gears[i].guessed_from = self.gears[i].milliseconds;
+                continue;
+            }
+            let below = self.gears[..i].iter().rev().find_map(known);
+            let above = self.gears[i..].iter().find_map(known);
+            let pass = match (below, above) {
+                (Some(below), Some(above)) => between(below, above, rows),
+                (Some((r, ms)), None) | (None, Some((r, ms))) => {
+                    ms * (rows as f32 / r as f32).powf(UNKNOWN_EXPONENT)
+                }
+                (None, None) => self.unmeasured * (rows as f32).powf(UNKNOWN_EXPONENT),
+            };
+            let gear = &mut self.gears[i];
+            let to_compile =
+                if gear.compiled { 0.0 } else { compile(gear).or(dearest).unwrap_or(pass) };
+            gear.milliseconds =
+                (pass + to_compile / COMPILE_PASSES).clamp(*SANE.start(), *SANE.end());
+            gear.at_best = below.map_or(gear.milliseconds, |(_, ms)| ms.min(gear.milliseconds));
+        }
+    }
+}
+
+/// The power law through two measured points, at a number of rows between them.
+fn between((a, cost_a): (u32, f32), (b, cost_b): (u32, f32), rows: u32) -> f32 {
+    if a >= b {
+        return cost_a.max(cost_b);
+    }
+    let exponent = (cost_b / cost_a).ln() / (b as f32 / a as f32).ln();
+    cost_a * (rows as f32 / a as f32).powf(exponent)
+}
+
+fn sane(milliseconds: Option<f32>) -> Option<f32> {
+    milliseconds.filter(|ms| SANE.contains(ms))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn gear(rows: u32, milliseconds: Option<f32>) -> Gear {
+        Gear { rows, compiled: true, milliseconds, compile_milliseconds: None }
+    }
+
+    fn table(gears: &[Gear]) -> CostTable {
+        let mut table = CostTable::default();
+        table.update(gears, 10.0);
+        table
+    }
+
+    #[test]
+    fn a_measured_gear_costs_what_was_measured_for_all_rows_that_it_holds() {
+        let table = table(&[gear(1, Some(22.3)), gear(4, Some(24.0)), gear(8, Some(23.4))]);
+        let costs: Vec<_> = [1, 2, 4, 5, 8].map(|rows| table.milliseconds(rows)).into();
+        assert_eq!(costs, [22.3, 24.0, 24.0, 23.4, 23.4]);
+        assert_eq!(table.milliseconds(20), 23.4 + 23.4 + 24.0, "two full passes and one of 4");
+    }
+
+    #[test]
+    fn between_measured_gears_costs_follow_the_power_law_through_both() {
+        let table = table(&[gear(1, Some(10.0)), gear(4, None), gear(16, Some(40.0))]);
+        assert!((table.milliseconds(4) - 20.0).abs() < 1e-3);
+        assert_eq!(table.gears()[1].at_best, 10.0);
+    }
+
+    #[test]
+    fn beyond_measured_gears_wider_is_dearer_and_narrower_cheaper() {
+        let table = table(&[gear(1, None), gear(8, Some(80.0)), gear(64, None)]);
+        assert!((table.milliseconds(64) - 80.0 * 8f32.powf(0.6)).abs() < 1e-2);
+        assert!((table.milliseconds(1) - 80.0 / 8f32.powf(0.6)).abs() < 1e-3);
+    }
+
+    #[test]
+    fn where_nothing_is_measured_the_guess_of_one_row_scales() {
+        let table = table(&[gear(1, None), gear(2, None)]);
+        assert!(!table.is_measured());
+        assert_eq!(table.milliseconds(1), 10.0);
+        assert!((table.milliseconds(2) - 15.157).abs() < 1e-2);
+    }
+
+    #[test]
+    fn a_gear_to_be_compiled_costs_its_share_of_that() {
+        let mut wide = gear(2, None);
+        wide.compiled = false;
+        wide.compile_milliseconds = Some(64.0);
+        let table = table(&[gear(1, Some(10.0)), wide]);
+        assert!((table.milliseconds(2) - 17.157).abs() < 1e-2);
+    }
+
+    #[test]
+    fn one_wide_measurement_corrects_the_guesses_below_it() {
+        let mut table = table(&[gear(1, Some(22.3)), gear(2, None), gear(8, None)]);
+        assert!(table.milliseconds(2) > 30.0);
+        table.update(&[gear(1, Some(22.3)), gear(2, None), gear(8, Some(23.4))], 10.0);
+        assert!(table.milliseconds(2) < 23.4);
+    }
+
+    #[test]
+    fn facts_that_make_no_sense_are_passed_over() {
+        for bad in [f32::NAN, f32::INFINITY, -1.0, 0.0] {
+            let table = table(&[gear(0, Some(1.0)), gear(2, Some(bad)), gear(1, Some(7.0))]);
+            assert_eq!(table.gears().len(), 2);
+            assert!((table.milliseconds(2) - 10.61).abs() < 1e-2, "{bad}");
+        }
+        assert!(table(&[]).milliseconds(4).is_finite());
+    }
+
+    proptest! {
+        #[test]
+        fn costs_are_always_positive_and_finite(
+            facts in prop::collection::vec((0u32..600, prop::option::of(any::<f32>()), any::<bool>(),
+                prop::option::of(any::<f32>())), 0..14),
+            again in prop::collection::vec(prop::option::of(any::<f32>()), 14),
+            rows in 0u32..5000,
+        ) {
+            let mut gears: Vec<_> = facts.into_iter().map(|(rows, milliseconds, compiled, compile)| {
+                Gear { rows, compiled, milliseconds, compile_milliseconds: compile }
+            }).collect();
+            let mut table = table(&gears);
+            for (gear, now) in gears.iter_mut().zip(again) {
+                gear.milliseconds = now;
+            }
+            table.update(&gears, f32::NAN);
+            let ms = table.milliseconds(rows);
+            prop_assert!(ms.is_finite() && ms > 0.0, "{ms} for {rows} rows of {table:?}");
+        }
+    }
+}
