@@ -11,6 +11,7 @@ use crate::call::one_line;
 use crate::contract::v0_1;
 use crate::error::LoadError;
 use crate::instance::Guest;
+use crate::log::printable;
 use crate::ticker::Ticker;
 
 /// The newest version of the contract that this host speaks.
@@ -20,6 +21,9 @@ pub const CONTRACT: &str = "aio:policy@0.1.0";
 /// stack: enough for a script engine's recursion, and small beside the 2 MiB
 /// of a spawned thread.
 const STACK_BYTES: usize = 512 * 1024;
+
+/// Most bytes of an import's name that a message repeats.
+const NAME_BYTES: usize = 128;
 
 /// What all policies share. Cheap to clone; the ticker thread ends when the
 /// last clone and the last policy loaded through it are gone.
@@ -81,12 +85,13 @@ impl PolicyRuntime {
         };
         let component = Component::from_binary(&self.engine, bytes).map_err(invalid)?;
         for (import, _) in component.component_type().imports(&self.engine) {
-            let (policy, import) = (policy(), import.to_owned());
+            // A name may be of any length, and one that is a URL may hold any character.
+            let (policy, name) = (policy(), printable(import, NAME_BYTES));
             if import.starts_with("wasi:") {
-                return Err(LoadError::Wasi { policy, import });
+                return Err(LoadError::Wasi { policy, import: name });
             }
-            if !v0_1::offers(&import) {
-                return Err(LoadError::Import { policy, import });
+            if !v0_1::offers(import) {
+                return Err(LoadError::Import { policy, import: name });
             }
         }
         Ok(component)
