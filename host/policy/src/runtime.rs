@@ -25,6 +25,11 @@ const STACK_BYTES: usize = 512 * 1024;
 /// Most bytes of an import's name that a message repeats.
 const NAME_BYTES: usize = 128;
 
+/// Most component instantiations written in one component. Those a compiler
+/// emits are few (a policy has none); they multiply when components within it
+/// instantiate each other, at most threefold for every three: some hundreds here.
+const INSTANTIATIONS: usize = 16;
+
 /// What all policies share. Cheap to clone; the ticker thread ends when the
 /// last clone and the last policy loaded through it are gone.
 #[derive(Clone)]
@@ -79,6 +84,14 @@ impl PolicyRuntime {
             }
             _ => return Err(LoadError::NotWasm { policy: policy() }),
         }
+        let written = instantiations(bytes);
+        if written > INSTANTIATIONS {
+            let reason = format!(
+                "it instantiates components within it in {written} places, and at most \
+                 {INSTANTIATIONS} are allowed"
+            );
+            return Err(LoadError::Invalid { policy: policy(), reason });
+        }
         let invalid = |error: wasmtime::Error| LoadError::Invalid {
             policy: policy(),
             reason: one_line(&error),
@@ -96,6 +109,23 @@ impl PolicyRuntime {
         }
         Ok(component)
     }
+}
+
+/// Counts the places where a component instantiates one within it. The compiler
+/// takes nested components apart before anything else, and two instantiations
+/// within two within two are 2^n: a kilobyte could take all memory there is.
+fn instantiations(bytes: &[u8]) -> usize {
+    use wasmparser::{ComponentInstance, Parser, Payload};
+    let mut count = 0;
+    // What cannot be read is the compiler's to name.
+    for payload in Parser::new(0).parse_all(bytes).map_while(Result::ok) {
+        if let Payload::ComponentInstanceSection(instances) = payload {
+            let instantiates =
+                |i: &ComponentInstance<'_>| matches!(i, ComponentInstance::Instantiate { .. });
+            count += instances.into_iter().map_while(Result::ok).filter(instantiates).count();
+        }
+    }
+    count
 }
 
 fn config() -> Config {
