@@ -24,6 +24,9 @@ use crate::strikes::{STRIKES, Strikes, WINDOW};
 /// Most bytes of a policy's own words (a summary, a refusal) that are kept.
 const WORDS_BYTES: usize = 1024;
 
+/// Most bytes of a configuration's schema that are kept.
+const SCHEMA_BYTES: usize = 64 * 1024;
+
 /// What a policy is started with.
 #[derive(Debug, Clone)]
 pub struct Setup {
@@ -165,7 +168,8 @@ impl PolicyHost {
         &self.description.summary
     }
 
-    /// JSON Schema of its configuration, as it describes it; may be empty.
+    /// JSON Schema of its configuration, as it describes it; empty when it gives
+    /// none that is JSON of at most 64 KiB.
     pub fn config_schema(&self) -> &str {
         &self.description.config_schema
     }
@@ -421,7 +425,11 @@ impl PolicyHost {
             self.identity.version = version;
         }
         let summary = printable(&description.summary, WORDS_BYTES);
-        self.description = Description { summary, ..description };
+        // JSON may have line ends, but no other control characters.
+        let is_schema = description.config_schema.len() <= SCHEMA_BYTES
+            && serde_json::from_str::<serde_json::Value>(&description.config_schema).is_ok();
+        let config_schema = if is_schema { description.config_schema } else { String::new() };
+        self.description = Description { summary, config_schema, ..Description::default() };
     }
 
     /// Counts a failure, and says so when it sets the policy aside.
