@@ -18,12 +18,16 @@ use zoo::{Animal, End, plan_of, provoke};
 /// The longest sentence: a name, what is wrong, and 1 KiB of a policy's own words.
 const SENTENCE_BYTES: usize = 1400;
 
-/// All the time in the world, so that a slow machine changes nothing, except for
-/// an animal that only the clock ends.
-fn setup(animal: &Animal) -> Setup {
+/// All the time in the world, so that a slow machine changes nothing.
+fn unhurried() -> Limits {
     let hour = Duration::from_secs(3600);
-    let deadline = animal.deadline.unwrap_or(hour);
-    Setup::new(host()).limits(Limits { deadline, init_deadline: hour, ..Limits::default() })
+    Limits { deadline: hour, init_deadline: hour, ..Limits::default() }
+}
+
+/// Unhurried, except for an animal that only the clock ends.
+fn setup(animal: &Animal) -> Setup {
+    let deadline = animal.deadline.unwrap_or(unhurried().deadline);
+    Setup::new(host()).limits(Limits { deadline, ..unhurried() })
 }
 
 fn one_sentence(animal: &Animal, sentence: &str) {
@@ -122,7 +126,7 @@ fn no_two_animals_have_one_name() {
 
 fn load_bytes(bytes: Vec<u8>) -> PolicyHost {
     let source = PolicySource::Bytes { name: "animal".into(), bytes };
-    common::load(&source, Setup::new(host())).unwrap()
+    common::load(&source, Setup::new(host()).limits(unhurried())).unwrap()
 }
 
 #[test]
