@@ -30,6 +30,10 @@ const NAME_BYTES: usize = 128;
 /// instantiate each other, at most threefold for every three: some hundreds here.
 const INSTANTIATIONS: usize = 16;
 
+/// Most components within one. A composed one has some tens; the time to compile
+/// them grows with the square of how deep they nest.
+const COMPONENTS: usize = 100;
+
 /// What all policies share. Cheap to clone; the ticker thread ends when the
 /// last clone and the last policy loaded through it are gone.
 #[derive(Clone)]
@@ -84,12 +88,7 @@ impl PolicyRuntime {
             }
             _ => return Err(LoadError::NotWasm { policy: policy() }),
         }
-        let written = instantiations(bytes);
-        if written > INSTANTIATIONS {
-            let reason = format!(
-                "it instantiates components within it in {written} places, and at most \
-                 {INSTANTIATIONS} are allowed"
-            );
+        if let Err(reason) = check_nesting(bytes) {
             return Err(LoadError::Invalid { policy: policy(), reason });
         }
         let invalid = |error: wasmtime::Error| LoadError::Invalid {
@@ -111,21 +110,35 @@ impl PolicyRuntime {
     }
 }
 
-/// Counts the places where a component instantiates one within it. The compiler
-/// takes nested components apart before anything else, and two instantiations
-/// within two within two are 2^n: a kilobyte could take all memory there is.
-fn instantiations(bytes: &[u8]) -> usize {
+/// Bounds the components within one, and the places where it instantiates them.
+/// The compiler takes nested components apart before anything else, and two
+/// instantiations within two within two are 2^n: a kilobyte could take all
+/// memory there is.
+fn check_nesting(bytes: &[u8]) -> Result<(), String> {
     use wasmparser::{ComponentInstance, Parser, Payload};
-    let mut count = 0;
+    let (mut components, mut instantiations) = (0, 0);
     // What cannot be read is the compiler's to name.
     for payload in Parser::new(0).parse_all(bytes).map_while(Result::ok) {
-        if let Payload::ComponentInstanceSection(instances) = payload {
-            let instantiates =
-                |i: &ComponentInstance<'_>| matches!(i, ComponentInstance::Instantiate { .. });
-            count += instances.into_iter().map_while(Result::ok).filter(instantiates).count();
+        match payload {
+            Payload::ComponentSection { .. } => components += 1,
+            Payload::ComponentInstanceSection(instances) => {
+                let instantiates =
+                    |i: &ComponentInstance<'_>| matches!(i, ComponentInstance::Instantiate { .. });
+                let instances = instances.into_iter().map_while(Result::ok);
+                instantiations += instances.filter(instantiates).count();
+            }
+            _ => {}
+        }
+        if components > COMPONENTS {
+            return Err(format!("it has more than {COMPONENTS} components within it"));
+        }
+        if instantiations > INSTANTIATIONS {
+            return Err(format!(
+                "it instantiates components within it in more than {INSTANTIATIONS} places"
+            ));
         }
     }
-    count
+    Ok(())
 }
 
 fn config() -> Config {

@@ -35,6 +35,7 @@ fn no_policies() -> Vec<Animal> {
         Animal::refused("million-types", with(&[7, 4, 0xc0, 0x84, 0x3d, 0]), INVALID),
         Animal::refused("type-that-refers-to-itself", with(&[7, 3, 1, 0x70, 0]), INVALID),
         Animal::refused("nested-100-deep-and-cut-off", nested(100), INVALID),
+        Animal::refused("nested-10000-deep", nested_and_whole(10_000), "components within it"),
     ]
 }
 
@@ -45,6 +46,36 @@ fn nested(depth: usize) -> Vec<u8> {
         // A section of 127 bytes, whatever follows.
         bytes.extend(b"\x04\x7f\0asm\x0d\0\x01\0");
     }
+    bytes
+}
+
+/// Components within components, each of which is whole.
+fn nested_and_whole(depth: usize) -> Vec<u8> {
+    let header = b"\0asm\x0d\0\x01\0";
+    // From the outermost to the innermost the lengths fall, so they are found
+    // from the inside.
+    let mut lengths = vec![header.len()];
+    for _ in 0..depth {
+        let inner = lengths[lengths.len() - 1];
+        lengths.push(header.len() + 1 + leb128(inner).len() + inner);
+    }
+    let mut bytes = Vec::new();
+    for &inner in lengths.iter().rev().skip(1) {
+        bytes.extend(header);
+        bytes.push(4);
+        bytes.extend(leb128(inner));
+    }
+    bytes.extend(header);
+    bytes
+}
+
+fn leb128(mut value: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while value >= 0x80 {
+        bytes.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
     bytes
 }
 
