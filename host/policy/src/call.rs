@@ -93,6 +93,9 @@ pub(crate) fn failure(
             let most = phase.answer_bytes(limits);
             (FailureKind::Nonsense, format!("handed the host more than {most} bytes at once"))
         }
+        None if phase == Phase::Start => {
+            (FailureKind::Memory, format!("needs more than the limits allow ({})", one_line(error)))
+        }
         None => (FailureKind::Nonsense, format!("gave an unreadable answer ({})", one_line(error))),
     };
     Failure { hook: phase.hook(), kind, message: format!("the policy's {phase} {what}") }

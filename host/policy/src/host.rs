@@ -24,6 +24,9 @@ use crate::strikes::{STRIKES, Strikes, WINDOW};
 /// Most bytes of a policy's own words (a summary, a refusal) that are kept.
 const WORDS_BYTES: usize = 1024;
 
+/// Most bytes of a configuration's schema that are kept.
+const SCHEMA_BYTES: usize = 64 * 1024;
+
 /// What a policy is started with.
 #[derive(Debug, Clone)]
 pub struct Setup {
@@ -191,7 +194,8 @@ impl PolicyHost {
         &self.description.summary
     }
 
-    /// JSON Schema of its configuration, as it describes it; may be empty.
+    /// JSON Schema of its configuration, as it describes it; empty when it gives
+    /// none that is JSON of at most 64 KiB.
     pub fn config_schema(&self) -> &str {
         &self.description.config_schema
     }
@@ -250,9 +254,9 @@ impl PolicyHost {
     pub fn plan_granted(&mut self, facts: &RequestFacts, granted: &Granted) -> Asked<Verdict> {
         let lent = (!self.imports().is_empty()).then(|| granted.clone().bounded());
         let mut call = self.ask(Hook::Plan, |hooks, store| {
-            store.data_mut().lent().0 = lent;
+            store.data_mut().lent = lent;
             let verdict = hooks.plan(&mut *store, facts);
-            store.data_mut().lent().0 = None;
+            store.data_mut().lent = None;
             verdict
         });
         let checked = match call.answer.take() {
@@ -478,7 +482,11 @@ impl PolicyHost {
             self.identity.version = version;
         }
         let summary = printable(&description.summary, WORDS_BYTES);
-        self.description = Description { summary, ..description };
+        // JSON may have line ends, but no other control characters.
+        let is_schema = description.config_schema.len() <= SCHEMA_BYTES
+            && serde_json::from_str::<serde_json::Value>(&description.config_schema).is_ok();
+        let config_schema = if is_schema { description.config_schema } else { String::new() };
+        self.description = Description { summary, config_schema, ..Description::default() };
     }
 
     /// Counts a failure, and says so when it sets the policy aside.

@@ -4,29 +4,26 @@
 
 use aio_core::{Failure, Granted};
 use wasmtime::component::InstancePre;
-use wasmtime::{Engine, Store};
+use wasmtime::{Engine, Store, Trap, UpdateDeadline};
 
 use crate::call::{Phase, failure};
 use crate::contract::v0_1::{Exports, Hooks, WrongType};
 use crate::limits::{Limiter, Limits};
 use crate::log::LogGate;
-use crate::ticker;
 
 /// What the host keeps beside an instance.
 #[derive(Debug)]
 pub(crate) struct Guest {
     limiter: Limiter,
     log: LogGate,
-    lent: Lent,
+    /// What the policy sees of a request beyond the facts, while it plans.
+    pub(crate) lent: Option<Granted>,
 }
 
-/// What a policy sees of a request beyond the facts, while it plans.
-#[derive(Debug, Default)]
-pub(crate) struct Lent(pub(crate) Option<Granted>);
-
 impl Guest {
-    pub(crate) fn lent(&mut self) -> &mut Lent {
-        &mut self.lent
+    /// Whether the call under way has used up its time.
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.log.is_overdue()
     }
 
     pub(crate) fn log(&mut self) -> &mut LogGate {
@@ -59,8 +56,16 @@ impl Instance {
         limits: &Limits,
     ) -> Result<Self, (StartError, LogGate)> {
         let mut store =
-            Store::new(engine, Guest { limiter: Limiter::new(limits), log, lent: Lent::default() });
+            Store::new(engine, Guest { limiter: Limiter::new(limits), log, lent: None });
         store.limiter(|guest| &mut guest.limiter);
+        // Every tick looks at the clock: counted ticks would come late on a busy
+        // machine, and each a little later than the one before.
+        store.epoch_deadline_callback(|guest| {
+            if guest.data().is_overdue() {
+                return Err(Trap::Interrupt.into());
+            }
+            Ok(UpdateDeadline::Continue(1))
+        });
         let started = bounded(&mut store, Phase::Start, limits, |store| pre.instantiate(store));
         let hooks = match started {
             Err(failure) => Err(StartError::Failed(failure)),
@@ -108,8 +113,9 @@ fn bounded<R>(
     call: impl FnOnce(&mut Store<Guest>) -> wasmtime::Result<R>,
 ) -> Result<R, Failure> {
     store.data_mut().limiter.take_refused();
+    store.data_mut().log.start_call(phase.deadline(limits));
     store.set_hostcall_fuel(phase.answer_bytes(limits));
-    store.set_epoch_deadline(ticker::ticks(phase.deadline(limits)));
+    store.set_epoch_deadline(1);
     store.set_fuel(phase.fuel(limits)).and_then(|()| call(store)).map_err(|error| {
         let refused = store.data_mut().limiter.take_refused();
         failure(phase, &error, refused, limits)

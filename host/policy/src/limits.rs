@@ -26,8 +26,8 @@ pub struct Limits {
     /// they run once, and may build tables or start an interpreter.
     pub init_fuel: u64,
     /// Wall time of one call. Default 200 ms: fuel is the bound that is met
-    /// first (in 5 to 20 ms), but some instructions, such as filling memory, do
-    /// much for little fuel. It is no shorter because on a busy machine an
+    /// first (in 5 to 20 ms), but a call into the host costs little fuel,
+    /// whatever it does. It is no shorter because on a busy machine an
     /// innocent policy may wait for the processor for tens of milliseconds.
     #[serde(rename = "deadline_milliseconds", with = "milliseconds")]
     pub deadline: Duration,

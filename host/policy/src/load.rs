@@ -13,8 +13,21 @@ use crate::contract::v0_1::{self, Exports, Import};
 use crate::error::LoadError;
 use crate::instance::Guest;
 use crate::limits::Limits;
+use crate::log::printable;
 use crate::runtime::{CONTRACT, PolicyRuntime};
 use crate::source::PolicySource;
+
+/// Most bytes of an import's name that a message repeats.
+const NAME_BYTES: usize = 128;
+
+/// Most component instantiations written in one component. Those a compiler
+/// emits are few (a policy has none); they multiply when components within it
+/// instantiate each other, at most threefold for every three: some hundreds here.
+const INSTANTIATIONS: usize = 16;
+
+/// Most components within one. A composed one has some tens; the time to compile
+/// them grows with the square of how deep they nest.
+const COMPONENTS: usize = 100;
 
 /// A policy's component, compiled and checked: it can be started any number of
 /// times. Cheap to clone; clones share the code.
@@ -53,6 +66,9 @@ impl Prepared {
         let bytes = source.read(limits.component_bytes)?;
         let digest = format!("{:x}", Sha256::digest(&bytes));
         check_kind(&name, &bytes)?;
+        if let Err(reason) = check_nesting(&bytes) {
+            return Err(LoadError::Invalid { policy: name, reason });
+        }
         let component = runtime.compile(&name, &digest, &bytes)?;
         let imports = check_imports(runtime, &name, &component, grants)?;
         let exports = Exports::of(&component);
@@ -111,6 +127,8 @@ fn check_imports(
     grants: &BTreeSet<Grant>,
 ) -> Result<BTreeSet<Grant>, LoadError> {
     let mut granted = BTreeSet::new();
+    // A name may be of any length, and one that is a URL may hold any character.
+    let shown = |import: &str| printable(import, NAME_BYTES);
     for (import, _) in component.component_type().imports(&runtime.engine) {
         let policy = policy.to_owned();
         match v0_1::import(import) {
@@ -120,10 +138,41 @@ fn check_imports(
             }
             Some(Import::Granted(grant)) => return Err(LoadError::NotGranted { policy, grant }),
             None if import.starts_with("wasi:") => {
-                return Err(LoadError::Wasi { policy, import: import.to_owned() });
+                return Err(LoadError::Wasi { policy, import: shown(import) });
             }
-            None => return Err(LoadError::Import { policy, import: import.to_owned() }),
+            None => return Err(LoadError::Import { policy, import: shown(import) }),
         }
     }
     Ok(granted)
+}
+
+/// Bounds the components within one, and the places where it instantiates them.
+/// The compiler takes nested components apart before anything else, and two
+/// instantiations within two within two are 2^n: a kilobyte could take all
+/// memory there is.
+fn check_nesting(bytes: &[u8]) -> Result<(), String> {
+    use wasmparser::{ComponentInstance, Parser, Payload};
+    let (mut components, mut instantiations) = (0, 0);
+    // What cannot be read is the compiler's to name.
+    for payload in Parser::new(0).parse_all(bytes).map_while(Result::ok) {
+        match payload {
+            Payload::ComponentSection { .. } => components += 1,
+            Payload::ComponentInstanceSection(instances) => {
+                let instantiates =
+                    |i: &ComponentInstance<'_>| matches!(i, ComponentInstance::Instantiate { .. });
+                let instances = instances.into_iter().map_while(Result::ok);
+                instantiations += instances.filter(instantiates).count();
+            }
+            _ => {}
+        }
+        if components > COMPONENTS {
+            return Err(format!("it has more than {COMPONENTS} components within it"));
+        }
+        if instantiations > INSTANTIATIONS {
+            return Err(format!(
+                "it instantiates components within it in more than {INSTANTIATIONS} places"
+            ));
+        }
+    }
+    Ok(())
 }

@@ -87,7 +87,7 @@ impl PolicyRuntime {
         }
         let engine = Engine::new(&config).map_err(runtime)?;
         let mut linker = Linker::new(&engine);
-        v0_1::add_to_linker(&mut linker, Guest::log, Guest::lent).map_err(runtime)?;
+        v0_1::add_to_linker(&mut linker).map_err(runtime)?;
         let ticker = Ticker::start(engine.clone())
             .map_err(|error| LoadError::Runtime { reason: error.to_string() })?;
         Ok(Self {
@@ -105,7 +105,7 @@ impl PolicyRuntime {
     }
 
     /// Compiles a component, or finds it compiled: the last few are kept, and
-    /// with [`PolicyRuntime::with_code_cache`] there is a folder for all others.
+    /// with [`RuntimeOptions::code_cache`] there is a folder for all others.
     pub(crate) fn compile(
         &self,
         policy: &str,

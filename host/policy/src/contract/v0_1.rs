@@ -5,7 +5,8 @@
 use std::borrow::Cow;
 
 use aio_core::{
-    Grant, Hook, HostInfo, Outcome, RequestFacts, RoundContext, RoundDecision, RoundFacts, Verdict,
+    Grant, Granted, Hook, HostInfo, Outcome, RequestFacts, RoundContext, RoundDecision, RoundFacts,
+    Verdict,
 };
 use wasmtime::component::{
     Component, ComponentExportIndex, ComponentNamedList, HasSelf, Instance, Lift, Linker, Lower,
@@ -13,8 +14,8 @@ use wasmtime::component::{
 };
 use wasmtime::{AsContextMut, Store};
 
-use crate::instance::Lent;
-use crate::log::{Level, LogGate};
+use crate::instance::Guest;
+use crate::log::Level;
 
 mod convert;
 
@@ -33,6 +34,7 @@ wasmtime::component::bindgen!({
         }
     ",
     world: "aio:policy-host/imports",
+    imports: { default: trappable },
 });
 
 use aio::policy::{host, metadata, prompt_text, prompt_tokens, types as wit};
@@ -70,44 +72,48 @@ pub(crate) fn import(name: &str) -> Option<Import> {
 
 /// Gives components of this version their imports: the log, and what is lent
 /// while they plan.
-pub(crate) fn add_to_linker<T: 'static>(
-    linker: &mut Linker<T>,
-    log: fn(&mut T) -> &mut LogGate,
-    lent: fn(&mut T) -> &mut Lent,
-) -> wasmtime::Result<()> {
-    host::add_to_linker::<T, HasSelf<LogGate>>(linker, log)?;
-    prompt_text::add_to_linker::<T, HasSelf<Lent>>(linker, lent)?;
-    prompt_tokens::add_to_linker::<T, HasSelf<Lent>>(linker, lent)?;
-    metadata::add_to_linker::<T, HasSelf<Lent>>(linker, lent)
+pub(crate) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    host::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
+    prompt_text::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
+    prompt_tokens::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
+    metadata::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)
 }
 
-impl prompt_text::Host for Lent {
-    fn get(&mut self) -> Option<String> {
-        self.0.as_ref()?.prompt_text.clone()
-    }
+/// A call into the host costs a policy next to no fuel, and between two of them
+/// there need be no place where WebAssembly looks at the clock: so each does.
+fn in_time<T>(guest: &Guest, answer: T) -> wasmtime::Result<T> {
+    if guest.is_overdue() { Err(wasmtime::Trap::Interrupt.into()) } else { Ok(answer) }
 }
 
-impl prompt_tokens::Host for Lent {
-    fn get(&mut self, tier: u32) -> Option<Vec<u32>> {
-        self.0.as_ref()?.prompt_tokens.get(tier as usize).cloned()
-    }
-}
-
-impl metadata::Host for Lent {
-    fn get(&mut self, key: String) -> Option<String> {
-        self.0.as_ref()?.metadata.get(&key).cloned()
-    }
-}
-
-impl host::Host for LogGate {
-    fn log(&mut self, level: host::Level, message: String) {
+impl host::Host for Guest {
+    fn log(&mut self, level: host::Level, message: String) -> wasmtime::Result<()> {
         let level = match level {
             host::Level::Debug => Level::Debug,
             host::Level::Info => Level::Info,
             host::Level::Warn => Level::Warn,
             host::Level::Error => Level::Error,
         };
-        LogGate::log(self, level, &message);
+        Guest::log(self).log(level, &message);
+        in_time(self, ())
+    }
+}
+
+impl prompt_text::Host for Guest {
+    fn get(&mut self) -> wasmtime::Result<Option<String>> {
+        in_time(self, self.lent.as_ref().and_then(|lent| lent.prompt_text.clone()))
+    }
+}
+
+impl prompt_tokens::Host for Guest {
+    fn get(&mut self, tier: u32) -> wasmtime::Result<Option<Vec<u32>>> {
+        let tokens = |lent: &Granted| lent.prompt_tokens.get(tier as usize).cloned();
+        in_time(self, self.lent.as_ref().and_then(tokens))
+    }
+}
+
+impl metadata::Host for Guest {
+    fn get(&mut self, key: String) -> wasmtime::Result<Option<String>> {
+        in_time(self, self.lent.as_ref().and_then(|lent| lent.metadata.get(&key).cloned()))
     }
 }
 

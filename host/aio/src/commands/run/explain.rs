@@ -67,7 +67,10 @@ pub(super) fn explain(record: &RequestRecord, host: &HostInfo) {
     for probe in &record.probes {
         let result = &probe.result;
         let shares = probe.probe.answers.iter().zip(&result.probabilities);
-        let shares: Vec<String> = shares.map(|(a, p)| format!("{a} {:.1} %", p * 100.0)).collect();
+        // Answers go to the model as they are; a terminal must not obey them.
+        let share =
+            |(answer, p): (&String, &f32)| format!("{} {:.1} %", answer.escape_debug(), p * 100.0);
+        let shares: Vec<String> = shares.map(share).collect();
         eprintln!(
             "probe    on tier {} in {:.1} ms: {}; entropy {:.2} nats, {:.1} % on other tokens",
             result.tier,

@@ -1,0 +1,77 @@
+//! Arbitrary bytes as a policy's component: it is refused with one sentence, or
+//! it loads and every hook is answered within bounds.
+
+#![no_main]
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use aio_core::{HostInfo, Load, RequestFacts, RoundContext, TierInfo, Verdict};
+use aio_policy::{Limits, PolicyHost, PolicyRuntime, PolicySource, Setup};
+use libfuzzer_sys::fuzz_target;
+
+static RUNTIME: LazyLock<PolicyRuntime> =
+    LazyLock::new(|| PolicyRuntime::new().expect("this machine runs WebAssembly"));
+
+fn host() -> HostInfo {
+    let tier = TierInfo {
+        name: "only".into(),
+        parameters: 1,
+        weight_bytes: 1,
+        kv_bytes_per_token: 1,
+        context: 2048,
+        tokenizer: 0,
+    };
+    HostInfo {
+        version: "0".into(),
+        device: "none".into(),
+        tiers: vec![tier.clone(), tier],
+        max_draft_length: 16,
+        max_ngram: 8,
+    }
+}
+
+/// Small, so that an input costs little time.
+fn limits() -> Limits {
+    Limits {
+        fuel: 1_000_000,
+        init_fuel: 2_000_000,
+        deadline: Duration::from_millis(100),
+        init_deadline: Duration::from_millis(100),
+        memory_bytes: 4 << 20,
+        component_bytes: 200_000,
+        ..Limits::default()
+    }
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    let source = PolicySource::Bytes { name: "fuzz".into(), bytes: bytes.into() };
+    let mut policy = match PolicyHost::load(&RUNTIME, &source, Setup::new(host()).limits(limits()))
+    {
+        Ok(policy) => policy,
+        Err(error) => {
+            let sentence = error.to_string();
+            assert!(!sentence.chars().any(char::is_control), "{sentence:?}");
+            assert!(sentence.len() < 2048, "{sentence}");
+            return;
+        }
+    };
+    let facts = RequestFacts {
+        request: 1,
+        prompt_tokens: vec![10, 10],
+        max_tokens: 16,
+        temperature: 0.0,
+        chat: false,
+        tiers: vec![],
+        load: Load::default(),
+        probes: vec![],
+    };
+    let asked = policy.plan(&facts);
+    if let Verdict::Decided(plan) = asked.answer {
+        assert!(plan.tier < 2 && plan.draft.length <= 16, "{plan:?}");
+        assert!(plan.clone().clamped(&host()).changes.is_empty(), "{plan:?}");
+    }
+    assert!(policy.rounds(&RoundContext::default(), &[]).answer.is_empty());
+    policy.finished(&[]);
+    policy.snapshot();
+});
