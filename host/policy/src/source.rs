@@ -10,7 +10,7 @@ use crate::error::LoadError;
 pub const DEFAULT_POLICY: &str = "aio";
 
 /// Policies that are part of the binary, by name.
-pub const BUILTINS: &[&str] = &["aio", "fixed"];
+pub const BUILTINS: &[&str] = &["aio", "fixed", "goodput"];
 
 /// Where a policy's component comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,6 +98,7 @@ fn builtin(name: &str) -> Result<&'static [u8], LoadError> {
     match name {
         "aio" => Ok(include_bytes!("../../../policies/prebuilt/aio.wasm")),
         "fixed" => Ok(include_bytes!("../../../policies/prebuilt/fixed.wasm")),
+        "goodput" => Ok(include_bytes!("../../../policies/prebuilt/goodput.wasm")),
         _ => Err(LoadError::UnknownName { name: name.into(), builtins: BUILTINS.join(", ") }),
     }
 }
@@ -114,7 +115,7 @@ mod tests {
         }
         assert_eq!(
             PolicySource::from_argument("fixd").unwrap_err().to_string(),
-            "there is no policy \"fixd\": name one of aio, fixed, or give the path of a .wasm file"
+            "there is no policy \"fixd\": name one of aio, fixed, goodput, or give the path of a .wasm file"
         );
     }
 

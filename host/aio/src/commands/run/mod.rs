@@ -53,7 +53,7 @@ pub struct RunArgs {
     /// The tiers: catalogue names or GGUF files, separated by commas
     #[arg(long, value_delimiter = ',', value_name = "MODELS")]
     tiers: Vec<String>,
-    /// The policy: aio, fixed, or a component (.wasm)
+    /// The policy: aio, fixed, goodput, or a component (.wasm)
     #[arg(long, value_name = "NAME|FILE", default_value = aio_policy::DEFAULT_POLICY)]
     policy: String,
     /// The policy's configuration: JSON, or @FILE
