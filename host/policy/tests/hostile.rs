@@ -209,7 +209,7 @@ fn what_cannot_be_loaded_is_refused_in_one_sentence() {
         ),
         (
             "imports-unknown",
-            "policy \"imports-unknown\" imports aio:policy/host@9.0.0, which this host does not offer: build it against the contract aio:policy@0.1.0, whose only import is the log",
+            "policy \"imports-unknown\" imports aio:policy/host@9.0.0, which this host does not offer: build it against the contract aio:policy@0.1.0, which offers a log and what an operator grants",
         ),
         (
             "core-module",
