@@ -128,7 +128,11 @@ fn imports() -> Vec<Animal> {
             &with("aio:policy/host@9.0.0"),
             "imports aio:policy",
         ),
-        Animal::wat("imports-what-is-not-granted", prompt, "imports aio:policy/prompt-text@0.1.0"),
+        Animal::wat(
+            "imports-what-is-not-granted",
+            prompt,
+            "imports prompt-text, which was not granted",
+        ),
         // Nothing is wanted of that instance, so nothing has to be given.
         Animal::new(
             "imports-a-forged-version",
