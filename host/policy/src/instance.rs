@@ -2,6 +2,8 @@
 //! into its hooks. After a failed call an instance must not be used again;
 //! seeing to that is its owner's job.
 
+use std::time::Instant;
+
 use aio_core::{Failure, Granted};
 use wasmtime::component::InstancePre;
 use wasmtime::{Engine, Store, Trap, UpdateDeadline};
@@ -16,6 +18,8 @@ use crate::log::LogGate;
 pub(crate) struct Guest {
     limiter: Limiter,
     log: LogGate,
+    /// When the call under way must be over; `None` where no clock reaches so far.
+    due: Option<Instant>,
     /// What the policy sees of a request beyond the facts, while it plans.
     pub(crate) lent: Option<Granted>,
 }
@@ -23,7 +27,7 @@ pub(crate) struct Guest {
 impl Guest {
     /// Whether the call under way has used up its time.
     pub(crate) fn is_overdue(&self) -> bool {
-        self.log.is_overdue()
+        self.due.is_some_and(|due| Instant::now() > due)
     }
 
     pub(crate) fn log(&mut self) -> &mut LogGate {
@@ -56,7 +60,7 @@ impl Instance {
         limits: &Limits,
     ) -> Result<Self, (StartError, LogGate)> {
         let mut store =
-            Store::new(engine, Guest { limiter: Limiter::new(limits), log, lent: None });
+            Store::new(engine, Guest { limiter: Limiter::new(limits), log, due: None, lent: None });
         store.limiter(|guest| &mut guest.limiter);
         // Every tick looks at the clock: counted ticks would come late on a busy
         // machine, and each a little later than the one before.
@@ -113,7 +117,7 @@ fn bounded<R>(
     call: impl FnOnce(&mut Store<Guest>) -> wasmtime::Result<R>,
 ) -> Result<R, Failure> {
     store.data_mut().limiter.take_refused();
-    store.data_mut().log.start_call(phase.deadline(limits));
+    store.data_mut().due = Instant::now().checked_add(phase.deadline(limits));
     store.set_hostcall_fuel(phase.answer_bytes(limits));
     store.set_epoch_deadline(1);
     store.set_fuel(phase.fuel(limits)).and_then(|()| call(store)).map_err(|error| {

@@ -1,7 +1,7 @@
 //! A policy's log lines on their way to the operator's log: shortened, made
 //! printable, and rationed. Knows neither hooks nor decisions.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Most bytes of one line.
 const LINE_BYTES: usize = 1024;
@@ -29,24 +29,11 @@ pub(crate) struct LogGate {
     untold: u64,
     /// Lines dropped in all.
     dropped: u64,
-    /// When the call under way must be over.
-    due: Option<Instant>,
 }
 
 impl LogGate {
     pub(crate) fn new(policy: String) -> Self {
-        let filled = Instant::now();
-        Self { policy, allowance: BURST, filled, untold: 0, dropped: 0, due: None }
-    }
-
-    /// A call begins that may take so long.
-    pub(crate) fn start_call(&mut self, deadline: Duration) {
-        self.due = Instant::now().checked_add(deadline);
-    }
-
-    /// Whether the call under way has taken too long.
-    pub(crate) fn is_overdue(&self) -> bool {
-        self.due.is_some_and(|due| Instant::now() > due)
+        Self { policy, allowance: BURST, filled: Instant::now(), untold: 0, dropped: 0 }
     }
 
     /// The name that lines are logged under.
@@ -118,6 +105,7 @@ pub(crate) fn make_printable(text: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn a_flood_is_cut_and_a_trickle_is_not() {
