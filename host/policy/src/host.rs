@@ -8,6 +8,7 @@ use aio_core::{
     Clamped, Failure, FailureKind, Grant, Granted, Hook, HostInfo, MAX_LABEL_BYTES, MAX_PROBES,
     Outcome, Plan, PolicyIdentity, RequestFacts, RoundContext, RoundDecision, RoundFacts, Verdict,
 };
+use serde::de::IgnoredAny;
 
 use crate::call::Phase;
 use crate::contract::v0_1::{Description, Hooks};
@@ -132,7 +133,6 @@ impl PolicyHost {
         source: &PolicySource,
         setup: Setup,
     ) -> Result<Self, LoadError> {
-        check_config(&source.name(), setup.config.as_deref())?;
         let prepared = Prepared::new(runtime, source, &setup.limits, &setup.grants)?;
         Self::start(runtime, &prepared, setup)
     }
@@ -146,16 +146,18 @@ impl PolicyHost {
         prepared: &Prepared,
         setup: Setup,
     ) -> Result<Self, LoadError> {
-        Self::start_as(runtime, prepared, setup, runtime.next_generation())
+        Self::start_as(runtime, prepared, setup, runtime.next_generation(), |_| None)
     }
 
-    /// [`PolicyHost::start`] with a generation's number. 0 is for one that never
-    /// serves.
+    /// [`PolicyHost::start`] with a generation's number (0 is for one that never
+    /// serves), and where state is to be had for a policy of a name: what it is
+    /// called it tells itself, once it is started. Asked when the setup carries none.
     pub(crate) fn start_as(
         runtime: &PolicyRuntime,
         prepared: &Prepared,
         setup: Setup,
         generation: u64,
+        kept: impl FnOnce(&str) -> Option<Carried>,
     ) -> Result<Self, LoadError> {
         let policy = prepared.name().to_owned();
         check_config(&policy, setup.config.as_deref())?;
@@ -180,7 +182,7 @@ impl PolicyHost {
             setup,
             strikes: Strikes::default(),
         };
-        host.first_start(&policy)?;
+        host.first_start(&policy, kept)?;
         Ok(host)
     }
 
@@ -444,7 +446,11 @@ impl PolicyHost {
     }
 
     /// Starts the first instance: here failures are the user's to mend.
-    fn first_start(&mut self, policy: &str) -> Result<(), LoadError> {
+    fn first_start(
+        &mut self,
+        policy: &str,
+        kept: impl FnOnce(&str) -> Option<Carried>,
+    ) -> Result<(), LoadError> {
         let policy = || policy.to_owned();
         let failed = |failure| LoadError::Failed { policy: policy(), failure };
         let mut instance = self.instantiate().map_err(|error| match error {
@@ -462,7 +468,11 @@ impl PolicyHost {
             instance.log().rename(self.identity.name.clone());
         }
         // Another policy's state would be nonsense to this one at best.
-        self.setup.carried.take_if(|carried| !carried.is_for(&self.identity.name));
+        let given = self.setup.carried.take();
+        self.setup.carried = match given {
+            Some(carried) => Some(carried).filter(|carried| carried.is_for(&self.identity.name)),
+            None => kept(&self.identity.name),
+        };
         if let Some(message) = self.init(&mut instance).map_err(failed)? {
             return Err(LoadError::Refused { policy: policy(), message });
         }
@@ -484,7 +494,7 @@ impl PolicyHost {
         let summary = printable(&description.summary, WORDS_BYTES);
         // JSON may have line ends, but no other control characters.
         let is_schema = description.config_schema.len() <= SCHEMA_BYTES
-            && serde_json::from_str::<serde_json::Value>(&description.config_schema).is_ok();
+            && serde_json::from_str::<IgnoredAny>(&description.config_schema).is_ok();
         let config_schema = if is_schema { description.config_schema } else { String::new() };
         self.description = Description { summary, config_schema, ..Description::default() };
     }
@@ -508,7 +518,7 @@ impl PolicyHost {
 }
 
 fn check_config(policy: &str, config: Option<&str>) -> Result<(), LoadError> {
-    match config.map(serde_json::from_str::<serde::de::IgnoredAny>) {
+    match config.map(serde_json::from_str::<IgnoredAny>) {
         Some(Err(error)) => {
             Err(LoadError::ConfigNotJson { policy: policy.to_owned(), reason: error.to_string() })
         }

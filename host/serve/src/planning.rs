@@ -168,7 +168,7 @@ fn granted(imports: &BTreeSet<Grant>, request: &Request, prompts: &[Vec<u32>]) -
             Grant::Metadata => granted.metadata.clone_from(&request.metadata),
         }
     }
-    granted.bounded()
+    granted
 }
 
 fn text(prompt: &Prompt) -> String {

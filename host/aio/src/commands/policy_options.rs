@@ -36,19 +36,16 @@ pub struct PolicyOptions {
 
 impl PolicyOptions {
     /// What a policy is started with on this host.
-    ///
-    /// # Errors
-    /// When the limits cannot be read.
-    pub fn setup(&self, host: HostInfo, config: Option<String>) -> anyhow::Result<Setup> {
+    pub fn setup(&self, host: HostInfo, config: Option<String>, limits: Limits) -> Setup {
         let setup = Setup { config, ..Setup::new(host) };
-        Ok(setup.grants(self.grant.iter().copied()).limits(self.limits()?))
+        setup.grants(self.grant.iter().copied()).limits(limits)
     }
 
     /// How policies are replaced, and what is kept of them.
     ///
     /// # Errors
     /// When the record cannot be written.
-    pub fn options(&self, setup: &Setup) -> anyhow::Result<Options> {
+    pub fn options(&self, limits: &Limits) -> anyhow::Result<Options> {
         let folder = match &self.state {
             Some(folder) => Some(folder.clone()),
             None if self.no_state => None,
@@ -57,7 +54,7 @@ impl PolicyOptions {
                 aio_models::Cache::from_env().ok().map(|cache| cache.root().join("policy-state"))
             }
         };
-        let store = folder.map(|folder| StateStore::new(folder, setup.limits.snapshot_bytes));
+        let store = folder.map(|folder| StateStore::new(folder, limits.snapshot_bytes));
         let recorder = match &self.record {
             Some(path) => {
                 let recorder = Recorder::append(path)
@@ -69,7 +66,11 @@ impl PolicyOptions {
         Ok(Options { store, recorder, ..Options::default() })
     }
 
-    fn limits(&self) -> anyhow::Result<Limits> {
+    /// What a policy may use.
+    ///
+    /// # Errors
+    /// When the limits cannot be read.
+    pub fn limits(&self) -> anyhow::Result<Limits> {
         let Some(argument) = &self.policy_limits else { return Ok(Limits::default()) };
         let (text, from) = text_or_file(argument, "--policy-limits")?;
         serde_json::from_str(&text)

@@ -1,6 +1,7 @@
 //! From arguments to a [`Runner`]: fetch what is absent, open the tiers, load
 //! the policy, and load it anew when that is asked for.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use aio_engine::device::{self, DeviceOptions};
@@ -18,11 +19,15 @@ pub(super) fn runner(args: &RunArgs) -> anyhow::Result<Runner> {
     let device = device::by_name(&args.device, DeviceOptions { threads: args.threads })
         .map_err(anyhow::Error::msg)?;
     let policy_source = PolicySource::from_argument(&args.policy)?;
+    // Anything wrong with what is said of policies is told before models are
+    // fetched and loaded.
     let config = policy_config(args)?;
+    watched(args, &policy_source)?;
+    let limits = args.policy_options.limits()?;
+    let options = args.policy_options.options(&limits)?;
     let sources = tier_sources(&args.tiers)?;
     let tiers = Tiers::open(&sources, &*device, args.context.map(|n| n as usize))?;
-    let setup = args.policy_options.setup(tiers.info().clone(), config)?;
-    let options = args.policy_options.options(&setup)?;
+    let setup = args.policy_options.setup(tiers.info().clone(), config, limits);
     let policies = Generations::load(&runtime()?, &policy_source, setup, options)?;
     Ok(Runner::new(tiers, Arc::new(policies)))
 }
@@ -30,6 +35,15 @@ pub(super) fn runner(args: &RunArgs) -> anyhow::Result<Runner> {
 fn policy_config(args: &RunArgs) -> anyhow::Result<Option<String>> {
     let Some(config) = &args.policy_config else { return Ok(None) };
     Ok(Some(text_or_file(config, "--policy-config")?.0))
+}
+
+/// The file to be watched, if one is.
+fn watched<'a>(args: &RunArgs, source: &'a PolicySource) -> anyhow::Result<Option<&'a Path>> {
+    match source {
+        _ if !args.policy_options.watch => Ok(None),
+        PolicySource::File(path) => Ok(Some(path)),
+        _ => bail!("--watch needs a policy in a file; {} is part of this program", args.policy),
+    }
 }
 
 /// Loads the policy anew on SIGHUP, and with `--watch` when its file changes,
@@ -45,13 +59,8 @@ pub(super) fn reload_when_asked(
         move || reload(&policies, &source, args_config.as_deref())
     };
     terminal::on_hangup(reload.clone())?;
-    if !args.policy_options.watch {
-        return Ok(None);
-    }
-    let PolicySource::File(path) = &source else {
-        bail!("--watch needs a policy in a file; {} is part of this program", args.policy);
-    };
-    FileWatch::start(path, reload).map(Some).map_err(anyhow::Error::msg)
+    let watch = |path| FileWatch::start(path, reload).map_err(anyhow::Error::msg);
+    watched(args, &source)?.map(watch).transpose()
 }
 
 /// Loads the policy anew and says what came of it. The configuration's file is
