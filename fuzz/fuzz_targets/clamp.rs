@@ -3,11 +3,12 @@
 
 #![no_main]
 
-use aio_core::{
-    Action, Draft, Drafter, HostInfo, MAX_ANSWERS, MAX_LABEL_BYTES, MAX_QUESTION_BYTES,
-    MAX_REASON_BYTES, Plan, Probe, RoundDecision, TierInfo,
-};
+#[path = "../../host/core/tests/clamped/mod.rs"]
+mod clamped;
+
+use aio_core::{Action, Draft, Drafter, HostInfo, Plan, Probe, RoundDecision, TierInfo};
 use arbitrary::Arbitrary;
+use clamped::{check_decision, check_plan, check_probe};
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Debug, Arbitrary)]
@@ -73,41 +74,14 @@ fn host(tokenizers: &[u8], max_draft_length: u32, max_ngram: u32) -> HostInfo {
     }
 }
 
-fn check_draft(draft: &Draft, tier: u32, host: &HostInfo) {
-    assert!(draft.length <= host.max_draft_length);
-    assert!((0.0..=1.0).contains(&draft.min_confidence));
-    if draft.drafter.uses_lookup() {
-        assert!(1 <= draft.ngram_min && draft.ngram_min <= draft.ngram_max);
-        assert!(draft.ngram_max <= host.max_ngram.max(1));
-    }
-    if draft.drafter.uses_model() {
-        let drafts = draft.draft_tier.expect("a draft model is named");
-        let tokenizer = |tier: u32| host.tiers[tier as usize].tokenizer;
-        assert!(drafts < tier && tokenizer(drafts) == tokenizer(tier));
-    }
-}
-
 fuzz_target!(|input: Input| {
     let host = host(&input.tokenizers, input.max_draft_length, input.max_ngram);
     match input.answer {
         Answer::Plan { tier, draft, ask_every, label, reason } => {
-            let plan = Plan { tier, draft: draft.into(), ask_every, label, reason };
-            let once = plan.clamped(&host).value;
-            assert!(once.tier <= host.largest_tier());
-            assert!(once.label.len() <= MAX_LABEL_BYTES && once.reason.len() <= MAX_REASON_BYTES);
-            check_draft(&once.draft, once.tier, &host);
-            let twice = once.clone().clamped(&host);
-            assert!(twice.changes.is_empty() && twice.value == once, "{:?}", twice.changes);
+            check_plan(Plan { tier, draft: draft.into(), ask_every, label, reason }, &host);
         }
         Answer::Probe { tier, question, answers } => {
-            let Some(once) = (Probe { tier, question, answers }).clamped(&host) else { return };
-            let once = once.value;
-            assert!(once.tier <= host.largest_tier());
-            assert!(once.question.len() <= MAX_QUESTION_BYTES);
-            assert!((2..=MAX_ANSWERS).contains(&once.answers.len()));
-            assert!(once.answers.iter().all(|a| (1..=MAX_LABEL_BYTES).contains(&a.len())));
-            let twice = once.clone().clamped(&host).expect("what was in bounds stays so");
-            assert!(twice.changes.is_empty() && twice.value == once, "{:?}", twice.changes);
+            check_probe(Probe { tier, question, answers }, &host);
         }
         Answer::Decision { tier, action, reason } => {
             let action = match action {
@@ -115,17 +89,7 @@ fuzz_target!(|input: Input| {
                 RawAction::Draft(draft) => Action::Draft(draft.into()),
                 RawAction::MoveTo(to) => Action::MoveTo(to),
             };
-            // The host only asks about requests that run on a tier that there is.
-            let tier = tier.min(host.largest_tier());
-            let once = RoundDecision { request: 1, action, reason }.clamped(tier, &host).value;
-            assert!(once.reason.len() <= MAX_REASON_BYTES);
-            match once.action {
-                Action::Keep => {}
-                Action::Draft(draft) => check_draft(&draft, tier, &host),
-                Action::MoveTo(to) => assert!((to as usize) < host.tiers.len()),
-            }
-            let twice = once.clone().clamped(tier, &host);
-            assert!(twice.changes.is_empty() && twice.value == once, "{:?}", twice.changes);
+            check_decision(RoundDecision { request: 1, action, reason }, tier, &host);
         }
     }
 });

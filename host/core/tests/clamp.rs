@@ -1,12 +1,13 @@
 //! Whatever a policy answers, and whatever the host's tiers are: clamped, it is
 //! within bounds, and clamping again changes nothing.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+mod clamped;
 
 use aio_core::{
     Action, Draft, Drafter, HostInfo, MAX_ANSWERS, MAX_LABEL_BYTES, MAX_QUESTION_BYTES,
     MAX_REASON_BYTES, Plan, Probe, RoundDecision, TierInfo,
 };
+use clamped::{check_decision, check_plan, check_probe};
 use proptest::prelude::*;
 
 fn hosts() -> impl Strategy<Value = HostInfo> {
@@ -63,20 +64,6 @@ fn texts(most: usize) -> impl Strategy<Value = String> {
     })
 }
 
-fn in_bounds(draft: &Draft, tier: u32, host: &HostInfo) {
-    assert!(draft.length <= host.max_draft_length);
-    assert!((0.0..=1.0).contains(&draft.min_confidence));
-    if draft.drafter.uses_lookup() {
-        assert!(1 <= draft.ngram_min && draft.ngram_min <= draft.ngram_max);
-        assert!(draft.ngram_max <= host.max_ngram.max(1));
-    }
-    if draft.drafter.uses_model() {
-        let drafts = draft.draft_tier.unwrap();
-        assert!(drafts < tier, "tier {drafts} drafts for tier {tier}");
-        assert_eq!(host.tiers[drafts as usize].tokenizer, host.tiers[tier as usize].tokenizer);
-    }
-}
-
 proptest! {
     #[test]
     fn a_plan_is_brought_into_bounds_once_and_for_all(
@@ -87,14 +74,7 @@ proptest! {
         label in texts(MAX_LABEL_BYTES),
         reason in texts(MAX_REASON_BYTES),
     ) {
-        let once = Plan { tier, draft, ask_every, label, reason }.clamped(&host).value;
-        prop_assert!(once.tier <= host.largest_tier());
-        prop_assert!(once.label.len() <= MAX_LABEL_BYTES);
-        prop_assert!(once.reason.len() <= MAX_REASON_BYTES);
-        in_bounds(&once.draft, once.tier, &host);
-        let twice = once.clone().clamped(&host);
-        prop_assert_eq!(&twice.value, &once);
-        prop_assert!(twice.changes.is_empty(), "{:?}", twice.changes);
+        check_plan(Plan { tier, draft, ask_every, label, reason }, &host);
     }
 
     #[test]
@@ -105,17 +85,7 @@ proptest! {
         answers in prop::collection::vec(texts(MAX_LABEL_BYTES), 0..MAX_ANSWERS + 3),
     ) {
         let asks = answers.len() >= 2 && answers.iter().take(MAX_ANSWERS).all(|a| !a.is_empty());
-        let clamped = Probe { tier, question, answers }.clamped(&host);
-        prop_assert_eq!(clamped.is_some(), asks);
-        let Some(clamped) = clamped else { return Ok(()) };
-        let once = clamped.value;
-        prop_assert!(once.tier <= host.largest_tier());
-        prop_assert!(once.question.len() <= MAX_QUESTION_BYTES);
-        prop_assert!((2..=MAX_ANSWERS).contains(&once.answers.len()));
-        prop_assert!(once.answers.iter().all(|a| (1..=MAX_LABEL_BYTES).contains(&a.len())));
-        let twice = once.clone().clamped(&host).unwrap();
-        prop_assert_eq!(&twice.value, &once);
-        prop_assert!(twice.changes.is_empty(), "{:?}", twice.changes);
+        prop_assert_eq!(check_probe(Probe { tier, question, answers }, &host), asks);
     }
 
     #[test]
@@ -129,17 +99,6 @@ proptest! {
         ],
         reason in texts(MAX_REASON_BYTES),
     ) {
-        // The host only asks about requests that run on a tier that there is.
-        let tier = tier.min(host.largest_tier());
-        let once = RoundDecision { request: 1, action, reason }.clamped(tier, &host).value;
-        prop_assert!(once.reason.len() <= MAX_REASON_BYTES);
-        match once.action {
-            Action::Keep => {}
-            Action::Draft(draft) => in_bounds(&draft, tier, &host),
-            Action::MoveTo(to) => prop_assert!((to as usize) < host.tiers.len()),
-        }
-        let twice = once.clone().clamped(tier, &host);
-        prop_assert_eq!(&twice.value, &once);
-        prop_assert!(twice.changes.is_empty(), "{:?}", twice.changes);
+        check_decision(RoundDecision { request: 1, action, reason }, tier, &host);
     }
 }

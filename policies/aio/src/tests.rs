@@ -1,39 +1,12 @@
 //! The default policy on hand-made facts.
 
-use aio_policy_sdk::testing::{self, Answer, Engine, Kind};
-use aio_policy_sdk::{Load, Setting, TierInfo, parse_config, start};
+use aio_policy_sdk::testing::{self, Answer, Engine, Kind, host};
+use aio_policy_sdk::{Setting, parse_config, start};
 
 use super::*;
 
-fn host(tiers: &[&str]) -> HostInfo {
-    let tier = |name: &&str| TierInfo {
-        name: (*name).into(),
-        parameters: 1,
-        weight_bytes: 1,
-        kv_bytes_per_token: 1,
-        context: 32_768,
-        tokenizer: 0,
-    };
-    HostInfo {
-        version: "0".into(),
-        device: "none".into(),
-        tiers: tiers.iter().map(tier).collect(),
-        max_draft_length: 48,
-        max_ngram: 12,
-    }
-}
-
 fn facts(prompt_tokens: u32, probes: Vec<ProbeResult>) -> RequestFacts {
-    RequestFacts {
-        request: 1,
-        prompt_tokens: vec![prompt_tokens, prompt_tokens],
-        max_tokens: 100,
-        temperature: 0.0,
-        chat: true,
-        tiers: vec![],
-        load: Load { running: 0, queued: 0 },
-        probes,
-    }
+    RequestFacts { probes, ..testing::request_facts(2, prompt_tokens) }
 }
 
 fn probed(probabilities: [f32; 3]) -> Vec<ProbeResult> {

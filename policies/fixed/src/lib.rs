@@ -45,39 +45,16 @@ export_policy!(Fixed);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aio_policy_sdk::{Load, TierInfo, start};
+    use aio_policy_sdk::{start, testing};
 
     fn host() -> HostInfo {
-        let tier = |name: &str| TierInfo {
-            name: name.into(),
-            parameters: 1,
-            weight_bytes: 1,
-            kv_bytes_per_token: 1,
-            context: 2048,
-            tokenizer: 0,
-        };
-        HostInfo {
-            version: "0".into(),
-            device: "none".into(),
-            tiers: vec![tier("small"), tier("large")],
-            max_draft_length: 48,
-            max_ngram: 12,
-        }
+        testing::host(&["small", "large"])
     }
 
     fn plan(config: &str) -> Plan {
         let host = host();
         let mut policy: Fixed = start(config, Start { host: &host, carried: None }).unwrap();
-        let facts = RequestFacts {
-            request: 1,
-            prompt_tokens: vec![10, 10],
-            max_tokens: 100,
-            temperature: 0.0,
-            chat: false,
-            tiers: vec![],
-            load: Load { running: 0, queued: 0 },
-            probes: vec![],
-        };
+        let facts = testing::request_facts(2, 10);
         match policy.plan(&facts, &host) {
             Verdict::Decided(plan) => plan,
             Verdict::Probe(_) => panic!("a fixed policy probed"),

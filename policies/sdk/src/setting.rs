@@ -207,24 +207,15 @@ fn uses_model(drafter: Drafter) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{TierInfo, parse_config};
+    use crate::{parse_config, testing};
 
+    /// A host with a tier for each of these tokenizers.
     fn host(tokenizers: &[u32]) -> HostInfo {
-        let tier = |(i, &tokenizer): (usize, &u32)| TierInfo {
-            name: format!("t{i}"),
-            parameters: 1,
-            weight_bytes: 1,
-            kv_bytes_per_token: 1,
-            context: 2048,
-            tokenizer,
-        };
-        HostInfo {
-            version: "0".into(),
-            device: "none".into(),
-            tiers: tokenizers.iter().enumerate().map(tier).collect(),
-            max_draft_length: 48,
-            max_ngram: 12,
+        let mut host = testing::host(&["t0", "t1", "t2"][..tokenizers.len()]);
+        for (tier, &tokenizer) in host.tiers.iter_mut().zip(tokenizers) {
+            tier.tokenizer = tokenizer;
         }
+        host
     }
 
     fn settle(json: &str, tokenizers: &[u32]) -> Result<Settled, String> {
