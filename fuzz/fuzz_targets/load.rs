@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use aio_core::{HostInfo, Load, RequestFacts, RoundContext, TierInfo, Verdict};
-use aio_policy::{Limits, PolicyHost, PolicyRuntime, PolicySource, Setup};
+use aio_policy::{Limits, LoadedPolicy, PolicyRuntime, PolicySource, Setup};
 use libfuzzer_sys::fuzz_target;
 
 static RUNTIME: LazyLock<PolicyRuntime> =
@@ -46,7 +46,7 @@ fn limits() -> Limits {
 
 fuzz_target!(|bytes: &[u8]| {
     let source = PolicySource::Bytes { name: "fuzz".into(), bytes: bytes.into() };
-    let mut policy = match PolicyHost::load(&RUNTIME, &source, Setup::new(host()).limits(limits()))
+    let mut policy = match LoadedPolicy::load(&RUNTIME, &source, Setup::new(host()).limits(limits()))
     {
         Ok(policy) => policy,
         Err(error) => {

@@ -10,7 +10,7 @@ use aio_core::RequestRecord;
 use aio_engine::chat::Message;
 use aio_engine::device::{self, DeviceOptions};
 use aio_engine::sampling::Sampling;
-use aio_policy::{Generations, PolicyRuntime, PolicySource, Setup};
+use aio_policy::{PolicyHost, PolicyRuntime, PolicySource, Setup};
 use aio_serve::{Prompt, Request, Runner, Sink, TierSource, Tiers};
 
 pub use models::model_path;
@@ -32,12 +32,12 @@ pub fn runner(names: &[&str], policy: &str, config: &str) -> Option<Runner> {
 }
 
 /// A policy by name or path, loaded for these tiers.
-pub fn load(policy: &str, config: &str, tiers: &Tiers) -> Arc<Generations> {
+pub fn load(policy: &str, config: &str, tiers: &Tiers) -> Arc<PolicyHost> {
     let source = PolicySource::from_argument(policy).unwrap();
     let config = Some(config.to_owned()).filter(|c| !c.is_empty());
     let setup = Setup { config, ..Setup::new(tiers.info().clone()) };
     let runtime = PolicyRuntime::new().unwrap();
-    Arc::new(Generations::load(&runtime, &source, setup, Default::default()).unwrap())
+    Arc::new(PolicyHost::load(&runtime, &source, setup, Default::default()).unwrap())
 }
 
 /// A request with one user turn.

@@ -85,6 +85,7 @@ fn drafting_is_measured_and_changes_nothing() {
     std::fs::write(&prompts, rows).unwrap();
     let options = SpeculateOptions {
         prompts: vec![prompts],
+        policies: vec![speculate::Setting::policy("goodput").unwrap()],
         count: 2,
         max_tokens: 12,
         block: 1,
@@ -94,7 +95,7 @@ fn drafting_is_measured_and_changes_nothing() {
     let report = speculate::run(&source, None, &*default_device(), &options, &mut Silent).unwrap();
     assert_eq!((report.mismatches, report.prompts.len(), report.groups.len()), (0, 2, 1));
     let json = serde_json::to_value(&report).unwrap();
-    assert_eq!(json["schema"], "aio-bench-speculate/1");
+    assert_eq!(json["schema"], "aio-bench-speculate/2");
     // Settings take turns; the report has all of them in their order.
     for (i, setting) in report.settings.iter().enumerate() {
         assert_eq!(json["groups"][0]["ours"][i]["name"], setting.name);
@@ -103,4 +104,5 @@ fn drafting_is_measured_and_changes_nothing() {
     assert!(!json.to_string().contains("colours"), "a prompt's text is in the report");
     assert!(report.text().contains("Every setting gave the tokens of plain decoding"));
     assert!(report.plot().contains("aio, lookup 3/8"));
+    assert!(report.plot().contains("aio, goodput"));
 }

@@ -3,7 +3,7 @@
 //!
 //! A [`PolicyRuntime`] holds what all policies share: the compiler's settings,
 //! what a policy may import (a log, and what an operator grants), and the ticker that
-//! enforces deadlines. A [`PolicyHost`] is one loaded policy. Its calls cannot
+//! enforces deadlines. A [`LoadedPolicy`] is one loaded policy. Its calls cannot
 //! fail: when the component traps, overruns its fuel, time or memory, or
 //! answers nonsense, the answer is the safe one and the failure is handed back
 //! beside it ([`Asked`]). After a trap the instance is thrown away and a fresh
@@ -15,7 +15,7 @@
 //!
 //! ```
 //! use aio_core::{HostInfo, TierInfo};
-//! use aio_policy::{PolicyHost, PolicyRuntime, PolicySource, Setup};
+//! use aio_policy::{LoadedPolicy, PolicyRuntime, PolicySource, Setup};
 //!
 //! # fn main() -> Result<(), aio_policy::LoadError> {
 //! # let tier = TierInfo {
@@ -36,21 +36,23 @@
 //! let runtime = PolicyRuntime::new()?;
 //! let source = PolicySource::from_argument("fixed")?;
 //! let setup = Setup::new(host).config(r#"{"drafter": "lookup"}"#);
-//! let policy = PolicyHost::load(&runtime, &source, setup)?;
+//! let policy = LoadedPolicy::load(&runtime, &source, setup)?;
 //! assert_eq!(policy.identity().name, "fixed");
 //! # Ok(())
 //! # }
 //! ```
 
 mod call;
+mod canary;
 mod contract;
 mod error;
 mod event;
-mod generations;
+mod generation;
 mod host;
 mod instance;
 mod limits;
 mod load;
+mod loaded;
 mod log;
 mod runtime;
 mod source;
@@ -61,10 +63,11 @@ mod watch;
 
 pub use error::{LoadError, Step};
 pub use event::{Event, RECORD_SCHEMA, Recorder, Role, from_hex};
-pub use generations::{Generation, Generations, Options, Reloaded};
-pub use host::{Asked, PolicyHost, Setup};
+pub use generation::Generation;
+pub use host::{Options, PolicyHost, Reloaded};
 pub use limits::Limits;
 pub use load::Prepared;
+pub use loaded::{Asked, LoadedPolicy, Setup};
 pub use runtime::{CONTRACT, PolicyRuntime, RuntimeOptions};
 pub use source::{BUILTINS, DEFAULT_POLICY, PolicySource};
 pub use state::{Carried, StateStore};

@@ -1,6 +1,6 @@
 //! From a source to a component that can be started: read, compile, check its
 //! imports and exports. Knows no configuration and no state; starting is
-//! `host.rs`'s work.
+//! `loaded.rs`'s work.
 
 use std::collections::BTreeSet;
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use aio_core::{
     Action, Draft, Drafter, Failure, FailureKind, Hook, MAX_PROBES, Plan, RoundContext, Verdict,
 };
-use aio_policy::{Asked, Limits, PolicyHost, PolicySource, Setup};
+use aio_policy::{Asked, Limits, LoadedPolicy, PolicySource, Setup};
 use common::{facts, host, hostile, load, probe_result, round};
 
 /// The default limits with all the time in the world, so that a slow machine
@@ -22,7 +22,7 @@ fn unhurried() -> Setup {
     Setup::new(host()).limits(limits)
 }
 
-fn loaded(name: &str) -> PolicyHost {
+fn loaded(name: &str) -> LoadedPolicy {
     load(&hostile(name), unhurried()).unwrap()
 }
 

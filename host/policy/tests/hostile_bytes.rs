@@ -6,7 +6,7 @@
 mod common;
 
 use aio_core::{MAX_LABEL_BYTES, MAX_REASON_BYTES, Verdict};
-use aio_policy::{LoadError, PolicyHost, PolicyRuntime, PolicySource, Setup};
+use aio_policy::{LoadError, LoadedPolicy, PolicyRuntime, PolicySource, Setup};
 use common::{facts, host};
 
 fn shipped() -> Vec<u8> {
@@ -14,9 +14,9 @@ fn shipped() -> Vec<u8> {
     std::fs::read(std::path::Path::new(folder).join("fixed.wasm")).unwrap()
 }
 
-fn load(runtime: &PolicyRuntime, bytes: Vec<u8>) -> Result<PolicyHost, LoadError> {
+fn load(runtime: &PolicyRuntime, bytes: Vec<u8>) -> Result<LoadedPolicy, LoadError> {
     let source = PolicySource::Bytes { name: "damaged".into(), bytes };
-    PolicyHost::load(runtime, &source, Setup::new(host()))
+    LoadedPolicy::load(runtime, &source, Setup::new(host()))
 }
 
 fn assert_one_sentence(error: &LoadError, damage: &str) {

@@ -10,7 +10,7 @@ mod zoo;
 use std::time::Duration;
 
 use aio_core::{FailureKind, Hook, Verdict};
-use aio_policy::{Limits, PolicyHost, PolicyRuntime, PolicySource, Setup};
+use aio_policy::{Limits, LoadedPolicy, PolicyRuntime, PolicySource, Setup};
 use common::{facts, host};
 use zoo::build::{Builder, GOOD_REASON, for_request_1, words};
 use zoo::{Animal, End, plan_of, provoke};
@@ -124,7 +124,7 @@ fn no_two_animals_have_one_name() {
     assert!(count >= 25, "{count}");
 }
 
-fn load_bytes(bytes: Vec<u8>) -> PolicyHost {
+fn load_bytes(bytes: Vec<u8>) -> LoadedPolicy {
     let source = PolicySource::Bytes { name: "animal".into(), bytes };
     common::load(&source, Setup::new(host()).limits(unhurried())).unwrap()
 }

@@ -9,7 +9,7 @@ mod common;
 use aio_core::{
     Draft, Drafter, HostInfo, Outcome, Plan, Probe, ProbeResult, RoundContext, Verdict,
 };
-use aio_policy::{Limits, PolicyHost, PolicySource, Setup};
+use aio_policy::{Limits, LoadedPolicy, PolicySource, Setup};
 use common::{facts, host, load, probe_result, round};
 
 fn source(name: &'static str) -> PolicySource {
@@ -21,12 +21,12 @@ fn source(name: &'static str) -> PolicySource {
     }
 }
 
-fn policy(name: &'static str, config: &str) -> PolicyHost {
+fn policy(name: &'static str, config: &str) -> LoadedPolicy {
     load(&source(name), Setup::new(host()).config(config)).unwrap()
 }
 
 #[track_caller]
-fn decided(policy: &mut PolicyHost, probes: Vec<ProbeResult>) -> Plan {
+fn decided(policy: &mut LoadedPolicy, probes: Vec<ProbeResult>) -> Plan {
     let asked = policy.plan(&facts(probes));
     assert_eq!(asked.failures, []);
     match asked.answer {

@@ -9,7 +9,7 @@ use aio_engine::device::{DeviceError, Logits};
 use aio_engine::sampling::Sampler;
 use aio_engine::tokenizer::TokenizerError;
 use aio_engine::{Tier, TokenSequence};
-use aio_policy::Generations;
+use aio_policy::PolicyHost;
 
 use crate::measure::{self, AcceptanceTable};
 use crate::planning::Planned;
@@ -67,7 +67,7 @@ const SAVE_PERIOD: Duration = Duration::from_secs(60);
 /// with it is not computed again.
 pub struct Runner {
     pub(crate) tiers: Tiers,
-    pub(crate) policies: Arc<Generations>,
+    pub(crate) policies: Arc<PolicyHost>,
     pub(crate) sequences: Vec<TokenSequence>,
     pub(crate) acceptance: AcceptanceTable,
     pub(crate) logits: Logits,
@@ -76,7 +76,7 @@ pub struct Runner {
 
 impl Runner {
     /// A runner over resident tiers, under policies that were loaded for them.
-    pub fn new(mut tiers: Tiers, policies: Arc<Generations>) -> Self {
+    pub fn new(mut tiers: Tiers, policies: Arc<PolicyHost>) -> Self {
         let sequences = tiers.tiers.iter_mut().map(|tier| tier.open_sequence()).collect();
         let acceptance = AcceptanceTable::default();
         Self { tiers, policies, sequences, acceptance, logits: Logits::default(), requests: 0 }
@@ -88,13 +88,13 @@ impl Runner {
     }
 
     /// Decides under other policies from the next request on; returns the old ones.
-    pub fn replace_policies(&mut self, policies: Arc<Generations>) -> Arc<Generations> {
+    pub fn replace_policies(&mut self, policies: Arc<PolicyHost>) -> Arc<PolicyHost> {
         std::mem::replace(&mut self.policies, policies)
     }
 
     /// The policies: the one in place may be replaced through this while requests
     /// run.
-    pub fn policies(&self) -> &Arc<Generations> {
+    pub fn policies(&self) -> &Arc<PolicyHost> {
         &self.policies
     }
 

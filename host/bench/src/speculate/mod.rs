@@ -6,6 +6,7 @@
 //! answers the block's prompts. Every other block begins with the peer. A
 //! setting's tokens must equal those of plain decoding.
 
+mod figures;
 mod plot;
 mod prompts;
 mod report;
@@ -19,16 +20,17 @@ use aio_core::RequestRecord;
 use aio_engine::chat::Message;
 use aio_engine::device::Device;
 use aio_engine::sampling::Sampling;
-use aio_policy::{Generations, PolicyRuntime, PolicySource, Setup};
+use aio_policy::{PolicyHost, PolicyRuntime, Setup};
 use aio_serve::{Prompt, Request, Runner, Sink, TierSource, Tiers};
 
 use crate::bandwidth::Bandwidth;
 use crate::machine::{CpuTime, Machine, physical_cores};
 use crate::peer::llama_server::{LlamaServer, Mode, Serving};
 use crate::{BenchError, Progress};
+pub use figures::{GroupFigures, Lane};
 use prompts::PromptText;
-pub use report::{GroupFigures, Lane, PeerAnswer, PromptReport, SettingAnswer, SpeculateReport};
-pub use setting::Setting;
+pub use report::{PeerAnswer, PromptReport, SettingAnswer, SpeculateReport};
+pub use setting::{Setting, SettingError};
 
 /// Enough for the first draft and no more: what fills both caches.
 const WARM_TOKENS: usize = 3;
@@ -40,6 +42,8 @@ pub struct SpeculateOptions {
     pub prompts: Vec<PathBuf>,
     /// Prompts in all.
     pub count: usize,
+    /// Policies to measure beside the static settings.
+    pub policies: Vec<Setting>,
     /// Most tokens of an answer.
     pub max_tokens: usize,
     /// Prompts that are answered between starts of the peer's servers.
@@ -100,7 +104,8 @@ pub fn run(
     let machine = Machine::here();
     let bandwidth = Bandwidth::new(threads)
         .map_err(|e| BenchError::Request(format!("no memory to measure bandwidth with: {e}")))?;
-    let settings = Setting::all(draft.is_some());
+    let mut settings = Setting::statics(draft.is_some());
+    settings.extend(options.policies.iter().cloned());
     let modes = if peer.is_some() { Mode::all(draft.is_some()) } else { Vec::new() };
     let (ours, prompts) =
         Ours::open(target, draft, device, &settings, options.max_tokens, prompts, progress)?;
@@ -193,7 +198,7 @@ impl Bench<'_> {
 /// Our decode loop, with a policy for each setting.
 struct Ours {
     runner: Runner,
-    policies: Vec<Arc<Generations>>,
+    policies: Vec<Arc<PolicyHost>>,
     /// The setting whose first round fills the draft tier's cache.
     drafts_by_model: Option<usize>,
 }
@@ -237,14 +242,15 @@ impl Ours {
             let what = format!("no prompt fits {}; give shorter ones", target.name);
             return Err(BenchError::Request(what));
         }
-        let (runtime, fixed) = (PolicyRuntime::new()?, PolicySource::from_argument("fixed")?);
+        let runtime = PolicyRuntime::new()?;
         let load = |setting: &Setting| {
-            let setup = Setup::new(tiers.info().clone()).config(setting.config());
-            Generations::load(&runtime, &fixed, setup, Default::default()).map(Arc::new)
+            let config = setting.config.as_ref().map(ToString::to_string);
+            let setup = Setup { config, ..Setup::new(tiers.info().clone()) };
+            PolicyHost::load(&runtime, &setting.source, setup, Default::default()).map(Arc::new)
         };
         let policies = settings.iter().map(load).collect::<Result<Vec<_>, _>>()?;
         let first = Arc::clone(&policies[0]);
-        let drafts_by_model = settings.iter().position(|s| s.drafter == aio_core::Drafter::Model);
+        let drafts_by_model = settings.iter().position(Setting::drafts_by_model);
         Ok((Self { runner: Runner::new(tiers, first), policies, drafts_by_model }, counted))
     }
 

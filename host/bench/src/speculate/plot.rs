@@ -1,6 +1,7 @@
 //! The drafting benchmark as a picture: bars for each prompt file.
 
-use super::report::{GroupFigures, Lane, SpeculateReport};
+use super::figures::{GroupFigures, Lane};
+use super::report::SpeculateReport;
 use crate::chart::{Area, Bar, BarChart, FAINT, INK, OURS, PEERS};
 use crate::svg::{Svg, TextStyle};
 

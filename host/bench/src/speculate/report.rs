@@ -6,13 +6,13 @@ use aio_engine::device::Device;
 use aio_serve::TierSource;
 use serde::Serialize;
 
+use super::figures::GroupFigures;
 use super::file_name;
 use super::prompts::PromptText;
 use super::setting::Setting;
 use crate::machine::{Disturbance, Machine};
 use crate::peer::llama_server::{Answer, Mode};
 use crate::stats::Summary;
-use crate::table::Table;
 
 /// The whole report.
 #[derive(Debug, Clone, Serialize)]
@@ -116,40 +116,6 @@ pub struct PeerAnswer {
     pub same_as_plain: bool,
 }
 
-/// Figures of some prompts.
-#[derive(Debug, Clone, Serialize)]
-pub struct GroupFigures {
-    /// The prompt file, or "all".
-    pub group: String,
-    /// Prompts.
-    pub prompts: usize,
-    /// Our settings.
-    pub ours: Vec<Lane>,
-    /// The peer's modes.
-    pub peers: Vec<Lane>,
-    /// The peer's fastest mode, by its median.
-    pub best_peer: Option<String>,
-}
-
-/// One way of decoding over a group's prompts.
-#[derive(Debug, Clone, Serialize)]
-pub struct Lane {
-    /// The setting's or mode's name.
-    pub name: String,
-    /// Tokens a second.
-    pub tokens_per_second: Option<Summary>,
-    /// How many times as fast as plain decoding by the same program, prompt by prompt.
-    pub to_plain: Option<Summary>,
-    /// How many times as fast as the peer's fastest mode, prompt by prompt.
-    pub to_best_peer: Option<Summary>,
-    /// Tokens drafted.
-    pub drafted: u32,
-    /// Drafted tokens that were accepted.
-    pub accepted: u32,
-    /// Answers that differ from those of plain decoding by the same program.
-    pub different: usize,
-}
-
 impl PromptReport {
     pub(super) fn new(prompt: &PromptText) -> Self {
         Self {
@@ -197,98 +163,26 @@ impl PromptReport {
         });
     }
 
-    fn our_speed(&self, setting: &str) -> Option<f64> {
+    /// Tokens that a setting decoded, and the seconds that took.
+    pub(super) fn our_decoding(&self, setting: &str) -> Option<(f64, f64)> {
+        let answer = self.ours.iter().find(|a| a.setting == setting)?;
+        answer.tokens_per_second.map(|speed| (speed * answer.decode_seconds, answer.decode_seconds))
+    }
+
+    /// Tokens that a mode decoded, and the seconds that took.
+    pub(super) fn peer_decoding(&self, mode: &str) -> Option<(f64, f64)> {
+        let speed = self.peer_speed(mode)?;
+        let tokens = self.peers.iter().find(|a| a.mode == mode)?.tokens.saturating_sub(1);
+        (tokens > 0).then(|| (f64::from(tokens), f64::from(tokens) / speed))
+    }
+
+    pub(super) fn our_speed(&self, setting: &str) -> Option<f64> {
         self.ours.iter().find(|a| a.setting == setting)?.tokens_per_second
     }
 
-    fn peer_speed(&self, mode: &str) -> Option<f64> {
+    pub(super) fn peer_speed(&self, mode: &str) -> Option<f64> {
         let speed = self.peers.iter().find(|a| a.mode == mode)?.tokens_per_second;
         (speed.is_finite() && speed > 0.0).then_some(speed)
-    }
-}
-
-impl GroupFigures {
-    fn new(group: &str, prompts: &[&PromptReport], settings: &[Setting], modes: &[Mode]) -> Self {
-        let of = |speed: &dyn Fn(&PromptReport) -> Option<f64>| {
-            Summary::of(&prompts.iter().filter_map(|p| speed(p)).collect::<Vec<_>>())
-        };
-        let median = |mode: &&Mode| of(&|p| p.peer_speed(&mode.name)).map_or(0.0, |s| s.median);
-        let best =
-            modes.iter().max_by(|a, b| median(a).total_cmp(&median(b))).map(|m| m.name.clone());
-        let to_best = |p: &PromptReport| best.as_deref().and_then(|best| p.peer_speed(best));
-        let ours = settings.iter().map(|setting| {
-            let (name, plain) = (setting.name.as_str(), settings[0].name.as_str());
-            let answers = || prompts.iter().flat_map(|p| &p.ours).filter(|a| a.setting == name);
-            Lane {
-                name: name.to_owned(),
-                tokens_per_second: of(&|p| p.our_speed(name)),
-                to_plain: of(&|p| Some(p.our_speed(name)? / p.our_speed(plain)?)),
-                to_best_peer: of(&|p| Some(p.our_speed(name)? / to_best(p)?)),
-                drafted: answers().map(|a| a.drafted).sum(),
-                accepted: answers().map(|a| a.accepted).sum(),
-                different: answers().filter(|a| !a.same_as_plain).count(),
-            }
-        });
-        let peers = modes.iter().map(|mode| {
-            let (name, plain) = (mode.name.as_str(), modes[0].name.as_str());
-            let answers = || prompts.iter().flat_map(|p| &p.peers).filter(|a| a.mode == name);
-            Lane {
-                name: name.to_owned(),
-                tokens_per_second: of(&|p| p.peer_speed(name)),
-                to_plain: of(&|p| Some(p.peer_speed(name)? / p.peer_speed(plain)?)),
-                to_best_peer: of(&|p| Some(p.peer_speed(name)? / to_best(p)?)),
-                drafted: answers().map(|a| a.drafted).sum(),
-                accepted: answers().map(|a| a.accepted).sum(),
-                different: answers().filter(|a| !a.same_as_plain).count(),
-            }
-        });
-        let (ours, peers) = (ours.collect(), peers.collect());
-        Self { group: group.to_owned(), prompts: prompts.len(), ours, peers, best_peer: best }
-    }
-
-    /// "3 prompts".
-    pub(super) fn count(&self) -> String {
-        match self.prompts {
-            1 => "1 prompt".into(),
-            n => format!("{n} prompts"),
-        }
-    }
-
-    fn text(&self) -> String {
-        let mut table = Table::new([
-            "tokens/s",
-            "median",
-            "quartiles",
-            "accepted",
-            "of drafted",
-            "to plain",
-            "to best peer",
-            "differ",
-        ]);
-        let peers = self.peers.iter().map(|lane| ("llama.cpp", lane));
-        for (who, lane) in self.ours.iter().map(|lane| ("aio", lane)).chain(peers) {
-            let median = |s: Option<Summary>| s.map_or("-".into(), |s| format!("{:.2}", s.median));
-            table.row([
-                format!("{who}, {}", lane.name),
-                lane.tokens_per_second.map_or("-".into(), |s| format!("{:.1}", s.median)),
-                lane.tokens_per_second.map_or("-".into(), |s| format!("{:.1}-{:.1}", s.q1, s.q3)),
-                lane.acceptance().map_or("-".into(), |share| format!("{:.0} %", 100.0 * share)),
-                lane.drafted.to_string(),
-                median(lane.to_plain),
-                median(lane.to_best_peer),
-                lane.different.to_string(),
-            ]);
-        }
-        let best =
-            self.best_peer.as_ref().map_or(String::new(), |b| format!("; best peer mode: {b}"));
-        format!("{} ({}{best})\n{}", self.group, self.count(), table.text())
-    }
-}
-
-impl Lane {
-    /// The share of drafted tokens that were accepted; nothing where none were drafted.
-    pub fn acceptance(&self) -> Option<f64> {
-        (self.drafted > 0).then(|| f64::from(self.accepted) / f64::from(self.drafted))
     }
 }
 
@@ -302,7 +196,7 @@ impl SpeculateReport {
         max_tokens: usize,
     ) -> Self {
         Self {
-            schema: "aio-bench-speculate/1",
+            schema: "aio-bench-speculate/2",
             machine,
             device: device.name().to_owned(),
             threads,
@@ -358,6 +252,9 @@ impl SpeculateReport {
         let mut note = |text: &str| self.notes.push(text.to_owned());
         note(
             "tokens/s are of decoding alone: prompts, and the draft model's reading of them, are not in it, on either side",
+        );
+        note(
+            "median and quartiles are over prompts; \"in all\" is all tokens in all the time, by which the best static setting is chosen in hindsight",
         );
         if !self.modes.is_empty() {
             note(
@@ -421,64 +318,5 @@ impl SpeculateReport {
         text += "\nNotes\n";
         self.notes.iter().for_each(|note| text += &format!("  - {note}\n"));
         text
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn prompt(id: &str, ours: &[f64], peers: &[f64]) -> PromptReport {
-        let text = PromptText { group: "g".into(), id: id.into(), text: String::new() };
-        let mut report = PromptReport::new(&text);
-        for (setting, &speed) in Setting::all(false).iter().zip(ours) {
-            report.ours.push(SettingAnswer {
-                setting: setting.name.clone(),
-                tokens: 10,
-                rounds: 9,
-                drafted: 4,
-                accepted: 3,
-                decode_seconds: 1.0,
-                tokens_per_second: Some(speed),
-                same_as_plain: true,
-            });
-        }
-        let answer = |speed: f64| Answer {
-            text: format!("{speed}"),
-            tokens: 10,
-            tokens_per_second: speed,
-            drafted: 0,
-            accepted: 0,
-            prompt_tokens: 5,
-        };
-        let modes = Mode::all(false);
-        modes.iter().zip(peers).for_each(|(mode, &speed)| report.add_peer(mode, &answer(speed)));
-        report
-    }
-
-    #[test]
-    fn ratios_are_medians_of_ratios_of_prompts() {
-        let prompts = [
-            prompt("a", &[10.0, 20.0, 5.0], &[10.0, 10.0, 40.0, 1.0]),
-            prompt("b", &[10.0, 40.0, 5.0], &[10.0, 20.0, 80.0, 1.0]),
-        ];
-        let all: Vec<&PromptReport> = prompts.iter().collect();
-        let figures = GroupFigures::new("g", &all, &Setting::all(false), &Mode::all(false));
-        assert_eq!(figures.best_peer.as_deref(), Some("ngram-simple 12/48"));
-        assert_eq!(figures.ours[1].to_plain.unwrap().median, 3.0);
-        assert_eq!(figures.ours[1].to_best_peer.unwrap().median, 0.5);
-        assert_eq!(figures.peers[2].to_plain.unwrap().median, 6.0);
-        assert_eq!(figures.peers[0].different, 0);
-        assert_eq!(figures.peers[2].different, 2);
-        assert_eq!(figures.ours[1].acceptance(), Some(0.75));
-        assert!(figures.text().contains("best peer mode: ngram-simple 12/48"));
-    }
-
-    #[test]
-    fn without_a_peer_nothing_is_compared() {
-        let prompts = [prompt("a", &[10.0, 20.0, 5.0], &[])];
-        let all: Vec<&PromptReport> = prompts.iter().collect();
-        let figures = GroupFigures::new("g", &all, &Setting::all(false), &[]);
-        assert_eq!((figures.best_peer, figures.ours[0].to_best_peer), (None, None));
     }
 }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use aio_core::{
     Draft, Gear, HostInfo, Load, ProbeResult, RequestFacts, RoundFacts, TierFacts, TierInfo,
 };
-use aio_policy::{LoadError, PolicyHost, PolicyRuntime, PolicySource, Setup};
+use aio_policy::{LoadError, LoadedPolicy, PolicyRuntime, PolicySource, Setup};
 
 pub fn host() -> HostInfo {
     let tier = |name: &str, size: u64| TierInfo {
@@ -82,6 +82,6 @@ pub fn hostile(name: &str) -> PolicySource {
     PolicySource::Bytes { name: name.into(), bytes }
 }
 
-pub fn load(source: &PolicySource, setup: Setup) -> Result<PolicyHost, LoadError> {
-    PolicyHost::load(&PolicyRuntime::new()?, source, setup)
+pub fn load(source: &PolicySource, setup: Setup) -> Result<LoadedPolicy, LoadError> {
+    LoadedPolicy::load(&PolicyRuntime::new()?, source, setup)
 }

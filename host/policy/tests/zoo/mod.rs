@@ -14,7 +14,7 @@ pub mod time;
 use std::time::Duration;
 
 use aio_core::{Failure, FailureKind, FinishReason, Hook, Outcome, RoundContext, Verdict};
-use aio_policy::{LoadError, PolicyHost, PolicyRuntime, PolicySource, Setup};
+use aio_policy::{LoadError, LoadedPolicy, PolicyRuntime, PolicySource, Setup};
 
 use crate::common::{facts, host, round};
 
@@ -75,9 +75,9 @@ impl Animal {
         self
     }
 
-    pub fn load(&self, runtime: &PolicyRuntime, setup: Setup) -> Result<PolicyHost, LoadError> {
+    pub fn load(&self, runtime: &PolicyRuntime, setup: Setup) -> Result<LoadedPolicy, LoadError> {
         let source = PolicySource::Bytes { name: self.name.into(), bytes: self.bytes.clone() };
-        PolicyHost::load(runtime, &source, setup)
+        LoadedPolicy::load(runtime, &source, setup)
     }
 
     /// The hook that does the harm, when it is loaded at all.
@@ -109,7 +109,7 @@ pub struct Given {
 }
 
 /// Calls a hook for request 1.
-pub fn provoke(policy: &mut PolicyHost, hook: Hook) -> Given {
+pub fn provoke(policy: &mut LoadedPolicy, hook: Hook) -> Given {
     match hook {
         Hook::Plan | Hook::Describe | Hook::Init => plan_of(policy, 1),
         Hook::Rounds => {
@@ -131,7 +131,7 @@ pub fn provoke(policy: &mut PolicyHost, hook: Hook) -> Given {
 }
 
 /// Asks for a plan.
-pub fn plan_of(policy: &mut PolicyHost, request: u64) -> Given {
+pub fn plan_of(policy: &mut LoadedPolicy, request: u64) -> Given {
     let asked = policy.plan(&aio_core::RequestFacts { request, ..facts(vec![]) });
     let safe = Verdict::Decided(aio_core::Plan::safe(&host()));
     Given { own: asked.answer != safe, failures: asked.failures }

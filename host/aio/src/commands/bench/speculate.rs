@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use aio_bench::speculate::{self, SpeculateOptions};
+use aio_bench::speculate::{self, Setting, SpeculateOptions};
 use aio_engine::device::{self, DeviceOptions};
 use aio_serve::TierSource;
 use anyhow::{anyhow, bail};
@@ -18,7 +18,8 @@ use crate::terminal;
 /// Measure what drafting buys on real prompts, and that it changes no token
 ///
 /// Every prompt is answered greedily in every setting: plain, drafted by lookup
-/// (short and long), and, with --draft, by a model. Exit code 1 if one setting
+/// (short and long), and, with --draft, by a model; and by each --policy, which
+/// learns from prompt to prompt. Exit code 1 if one setting
 /// says another token than plain decoding. With --vs, llama.cpp's server answers
 /// the same prompts in its own ways of drafting.
 #[derive(Args)]
@@ -26,6 +27,8 @@ use crate::terminal;
 Examples:
   aio bench speculate --target qwen2.5-coder-1.5b --draft qwen2.5-coder-0.5b \\
       --prompts edits.jsonl --prompts write.jsonl --count 20 --out report
+  aio bench speculate --target qwen2.5-coder-1.5b --draft qwen2.5-coder-0.5b \\
+      --prompts edits.jsonl,maths.jsonl --policy goodput --policy mine.wasm='{\"eager\":true}'
   aio bench speculate --target smollm2-135m --prompts questions.jsonl --count 3 --max-tokens 64
   aio bench speculate --target qwen2.5-coder-1.5b --prompts edits.jsonl \\
       --vs ~/llama.cpp/build/bin/llama-server --json | jq '.groups'
@@ -45,6 +48,10 @@ pub(super) struct SpeculateArgs {
     /// Prompt files (may be given several times, or separated by commas)
     #[arg(long, required = true, value_delimiter = ',', value_name = "FILE.jsonl")]
     prompts: Vec<PathBuf>,
+    /// Policies to measure beside the static settings: a name or a component, with a
+    /// configuration after = (may be given several times)
+    #[arg(long = "policy", value_name = "NAME|FILE[=JSON]")]
+    policies: Vec<String>,
     /// Prompts in all, the same number from each file, evenly spread over its rows
     #[arg(long, value_name = "N", default_value_t = 20)]
     count: usize,
@@ -76,8 +83,11 @@ pub(super) struct SpeculateArgs {
 pub(super) fn run(args: SpeculateArgs) -> anyhow::Result<ExitCode> {
     let device = device::by_name(&args.device, DeviceOptions { threads: args.threads })
         .map_err(anyhow::Error::msg)?;
+    let policies =
+        args.policies.iter().map(|p| Setting::policy(p)).collect::<Result<Vec<_>, _>>()?;
     let options = SpeculateOptions {
         prompts: args.prompts,
+        policies,
         count: args.count,
         max_tokens: args.max_tokens,
         block: args.block,

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use aio_engine::device::{self, DeviceOptions};
-use aio_policy::{FileWatch, Generations, PolicySource};
+use aio_policy::{FileWatch, PolicyHost, PolicySource};
 use aio_serve::{Runner, Tiers};
 use anyhow::bail;
 
@@ -28,7 +28,7 @@ pub(super) fn runner(args: &RunArgs) -> anyhow::Result<Runner> {
     let sources = tier_sources(&args.tiers)?;
     let tiers = Tiers::open(&sources, &*device, args.context.map(|n| n as usize))?;
     let setup = args.policy_options.setup(tiers.info().clone(), config, limits);
-    let policies = Generations::load(&runtime()?, &policy_source, setup, options)?;
+    let policies = PolicyHost::load(&runtime()?, &policy_source, setup, options)?;
     Ok(Runner::new(tiers, Arc::new(policies)))
 }
 
@@ -50,7 +50,7 @@ fn watched<'a>(args: &RunArgs, source: &'a PolicySource) -> anyhow::Result<Optio
 /// as long as the guard lives.
 pub(super) fn reload_when_asked(
     args: &RunArgs,
-    policies: &Arc<Generations>,
+    policies: &Arc<PolicyHost>,
 ) -> anyhow::Result<Option<FileWatch>> {
     let source = PolicySource::from_argument(&args.policy)?;
     let reload = {
@@ -65,7 +65,7 @@ pub(super) fn reload_when_asked(
 
 /// Loads the policy anew and says what came of it. The configuration's file is
 /// read anew too.
-fn reload(policies: &Generations, source: &PolicySource, config: Option<&str>) {
+fn reload(policies: &PolicyHost, source: &PolicySource, config: Option<&str>) {
     let config = match config.map(|config| text_or_file(config, "--policy-config")).transpose() {
         Ok(config) => config.map(|(text, _)| text),
         Err(error) => {

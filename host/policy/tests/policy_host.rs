@@ -10,15 +10,15 @@ use std::sync::Arc;
 
 use aio_core::{Failure, Granted, Plan, Verdict};
 use aio_policy::{
-    Event, Generation, Generations, Options, PolicyHost, PolicyRuntime, PolicySource, Recorder,
+    Event, Generation, LoadedPolicy, Options, PolicyHost, PolicyRuntime, PolicySource, Recorder,
     Setup, StateStore, Step,
 };
 use common::{facts, host, hostile, probe_result};
 
-fn fixed(options: Options) -> Generations {
+fn fixed(options: Options) -> PolicyHost {
     let runtime = PolicyRuntime::new().unwrap();
     let setup = Setup::new(host()).config(r#"{"tier": 0}"#);
-    Generations::load(&runtime, &PolicySource::Builtin("fixed"), setup, options).unwrap()
+    PolicyHost::load(&runtime, &PolicySource::Builtin("fixed"), setup, options).unwrap()
 }
 
 fn tier(generation: &Generation) -> u32 {
@@ -31,7 +31,7 @@ fn tier(generation: &Generation) -> u32 {
     }
 }
 
-fn reload(policies: &Generations, config: &str) -> u64 {
+fn reload(policies: &PolicyHost, config: &str) -> u64 {
     let reloaded =
         policies.reload(&PolicySource::Builtin("fixed"), Some(config.to_owned())).unwrap();
     assert_eq!(reloaded.policy, *policies.current().identity());
@@ -147,7 +147,7 @@ fn what_was_learnt_is_kept_over_a_restart() {
     let load = || {
         let options = Options { store: Some(store.clone()), ..Options::default() };
         let source = PolicySource::Builtin("goodput");
-        Generations::load(&PolicyRuntime::new().unwrap(), &source, Setup::new(host()), options)
+        PolicyHost::load(&PolicyRuntime::new().unwrap(), &source, Setup::new(host()), options)
             .unwrap()
     };
     let first = load();
@@ -181,7 +181,7 @@ fn the_same_component_gives_the_recorded_answers_again() {
             Event::Generation { config, host, .. } => {
                 let setup = Setup { config, ..Setup::new(host) };
                 let source = PolicySource::Builtin("fixed");
-                policy = Some(PolicyHost::load(&runtime, &source, setup).unwrap());
+                policy = Some(LoadedPolicy::load(&runtime, &source, setup).unwrap());
             }
             Event::Plan { facts, granted, answer, fuel, .. } => {
                 let asked = policy.as_mut().unwrap().plan_granted(&facts, &granted);
@@ -206,15 +206,15 @@ fn a_policy_sees_of_the_prompt_what_was_granted_and_nothing_else() {
         PolicySource::Bytes { name: "asks".into(), bytes: wat::parse_str(text).unwrap() }
     };
     let runtime = PolicyRuntime::new().unwrap();
-    let error = PolicyHost::load(&runtime, &asks("prompt-text"), Setup::new(host())).unwrap_err();
+    let error = LoadedPolicy::load(&runtime, &asks("prompt-text"), Setup::new(host())).unwrap_err();
     assert_eq!(
         error.to_string(),
         "policy \"asks\" imports prompt-text, which was not granted: allow it with --grant \
          prompt-text, or choose a policy that does without"
     );
     let granted = Setup::new(host()).grants([aio_core::Grant::PromptText]);
-    let error = PolicyHost::load(&runtime, &asks("prompt-text"), granted.clone()).unwrap_err();
+    let error = LoadedPolicy::load(&runtime, &asks("prompt-text"), granted.clone()).unwrap_err();
     assert!(error.to_string().contains("exports none of the hooks"), "granted: {error}");
-    let error = PolicyHost::load(&runtime, &asks("prompt-tokens"), granted).unwrap_err();
+    let error = LoadedPolicy::load(&runtime, &asks("prompt-tokens"), granted).unwrap_err();
     assert!(error.to_string().contains("imports prompt-tokens, which was not granted"), "{error}");
 }

@@ -1,0 +1,155 @@
+//! One generation: a policy that serves, shared by the requests that it planned,
+//! and the log of what it was asked. Knows nothing of the generations before and
+//! after it.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use aio_core::{
+    Grant, Granted, Outcome, PolicyIdentity, RequestFacts, RequestRecord, RoundContext,
+    RoundDecision, RoundFacts, Verdict,
+};
+
+use crate::event::{Event, Recorder, Role, to_hex};
+use crate::load::Prepared;
+use crate::loaded::{Asked, LoadedPolicy};
+
+/// A policy that serves, or has served and still has requests.
+pub struct Generation {
+    identity: PolicyIdentity,
+    imports: BTreeSet<Grant>,
+    wants_rounds: bool,
+    wants_finished: bool,
+    policy: Mutex<LoadedPolicy>,
+    recorder: Option<Arc<Recorder>>,
+}
+
+impl std::fmt::Debug for Generation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Generation").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
+impl Generation {
+    pub(crate) fn new(policy: LoadedPolicy, role: Role, recorder: Option<Arc<Recorder>>) -> Self {
+        let generation = Self {
+            identity: policy.identity().clone(),
+            imports: policy.imports().clone(),
+            wants_rounds: policy.wants_rounds(),
+            wants_finished: policy.wants_finished(),
+            policy: Mutex::new(policy),
+            recorder,
+        };
+        generation.record(|| {
+            let policy = generation.policy();
+            let setup = policy.setup();
+            Event::Generation {
+                policy: generation.identity.clone(),
+                role,
+                config: setup.config.clone(),
+                carried: setup.carried.as_ref().map(|carried| to_hex(&carried.state)),
+                host: setup.host.clone(),
+            }
+        });
+        generation
+    }
+
+    /// Which policy this is, for records.
+    pub fn identity(&self) -> &PolicyIdentity {
+        &self.identity
+    }
+
+    /// What it imports of that which was granted: what a request has of it is to
+    /// be handed to [`Generation::plan`].
+    pub fn imports(&self) -> &BTreeSet<Grant> {
+        &self.imports
+    }
+
+    /// Whether asking `rounds` changes anything.
+    pub fn wants_rounds(&self) -> bool {
+        self.wants_rounds
+    }
+
+    /// See [`LoadedPolicy::plan`].
+    pub fn plan(&self, facts: &RequestFacts, granted: &Granted) -> Asked<Verdict> {
+        let asked = self.policy().plan_granted(facts, granted);
+        self.record(|| Event::Plan {
+            generation: self.identity.generation,
+            facts: Box::new(facts.clone()),
+            granted: granted.clone().bounded(),
+            answer: asked.answer.clone(),
+            failures: asked.failures.clone(),
+            fuel: asked.fuel,
+        });
+        asked
+    }
+
+    /// See [`LoadedPolicy::rounds`].
+    pub fn rounds(
+        &self,
+        context: &RoundContext,
+        requests: &[RoundFacts],
+    ) -> Asked<Vec<RoundDecision>> {
+        let asked = self.policy().rounds(context, requests);
+        self.record(|| Event::Rounds {
+            generation: self.identity.generation,
+            context: Box::new(context.clone()),
+            requests: requests.to_vec(),
+            answer: asked.answer.clone(),
+            failures: asked.failures.clone(),
+            fuel: asked.fuel,
+        });
+        asked
+    }
+
+    /// See [`LoadedPolicy::finished`].
+    pub fn finished(&self, outcomes: &[Outcome]) -> Asked<()> {
+        let asked = self.policy().finished(outcomes);
+        if self.wants_finished {
+            self.record(|| Event::Finished {
+                generation: self.identity.generation,
+                outcomes: outcomes.to_vec(),
+                failures: asked.failures.clone(),
+                fuel: asked.fuel,
+            });
+        }
+        asked
+    }
+
+    /// Notes that a request has ended, where calls are recorded.
+    pub fn ended(&self, record: &RequestRecord) {
+        self.record(|| Event::Request { record: Box::new(record.clone()) });
+    }
+
+    /// See [`LoadedPolicy::snapshot`].
+    pub fn snapshot(&self) -> Asked<Option<Vec<u8>>> {
+        let asked = self.policy().snapshot();
+        self.record(|| Event::Snapshot {
+            generation: self.identity.generation,
+            state: asked.answer.as_deref().map(to_hex),
+        });
+        asked
+    }
+
+    /// One sentence on what the policy does, in its own words; may be empty.
+    pub fn summary(&self) -> String {
+        self.policy().summary().to_owned()
+    }
+
+    pub(crate) fn prepared(&self) -> (Prepared, Option<String>) {
+        let policy = self.policy();
+        (policy.prepared().clone(), policy.setup().config.clone())
+    }
+
+    /// A call that panicked left the policy without an instance at worst, which
+    /// the next call makes anew: so a poisoned lock is no reason to stop.
+    fn policy(&self) -> MutexGuard<'_, LoadedPolicy> {
+        self.policy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn record(&self, event: impl FnOnce() -> Event) {
+        if let Some(recorder) = &self.recorder {
+            recorder.write(&event());
+        }
+    }
+}
