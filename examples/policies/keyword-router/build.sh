@@ -3,6 +3,10 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
+if ! command -v cargo >/dev/null; then
+  echo "keyword-router needs cargo: install Rust" >&2
+  exit 3
+fi
 mkdir -p build
 target="${CARGO_TARGET_DIR:-../../../target}"
 target="$(mkdir -p "$target" && cd "$target" && pwd)/examples"
