@@ -137,6 +137,9 @@ fn check_imports(
                 granted.insert(grant);
             }
             Some(Import::Granted(grant)) => return Err(LoadError::NotGranted { policy, grant }),
+            None if let Some(version) = v0_1::other_version(import) => {
+                return Err(LoadError::Version { policy, version: shown(version) });
+            }
             None if import.starts_with("wasi:") => {
                 return Err(LoadError::Wasi { policy, import: shown(import) });
             }
