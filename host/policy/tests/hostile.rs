@@ -209,7 +209,7 @@ fn what_cannot_be_loaded_is_refused_in_one_sentence() {
         ),
         (
             "imports-unknown",
-            "policy \"imports-unknown\" imports aio:policy/host@9.0.0, which this host does not offer: build it against the contract aio:policy@0.1.0, which offers a log and what an operator grants",
+            "policy \"imports-unknown\" was built against aio:policy@9.0.0, but this host speaks aio:policy@0.1.0: build it against that, or take an aio that speaks the other",
         ),
         (
             "core-module",
