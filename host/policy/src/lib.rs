@@ -45,6 +45,7 @@
 mod call;
 mod canary;
 mod contract;
+mod describe;
 mod error;
 mod event;
 mod generation;
@@ -61,6 +62,7 @@ mod strikes;
 mod ticker;
 mod watch;
 
+pub use describe::Description;
 pub use error::{LoadError, Step};
 pub use event::{Event, RECORD_SCHEMA, Recorder, Role, from_hex};
 pub use generation::Generation;
