@@ -2,12 +2,19 @@
 //! to stderr; stdout belongs to answers and to JSON.
 
 use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
 /// Exit code of a command that Ctrl-C ended: 128 + SIGINT, as shells have it.
-pub const INTERRUPTED: u8 = 130;
+const INTERRUPTED: u8 = 130;
+
+/// Exit code of a command that SIGTERM ended.
+const TERMINATED: u8 = 143;
 
 /// Logs to stderr what `AIO_LOG` asks for; warnings if it asks for nothing.
 pub fn start_logging() {
@@ -41,19 +48,72 @@ pub fn warn(text: &str) {
 static ANSWERING: AtomicBool = AtomicBool::new(false);
 static INTERRUPT: AtomicBool = AtomicBool::new(false);
 
-/// Makes Ctrl-C stop the answer in progress, so that its record is still
-/// written; pressed again, or while nothing is being answered, it ends the
-/// program at once.
+/// SIGTERM came: the program is to end when the answer does.
+static ENDING: AtomicBool = AtomicBool::new(false);
+
+type Farewell = Box<dyn FnOnce() + Send>;
+static AT_EXIT: Mutex<Option<Farewell>> = Mutex::new(None);
+
+/// How long what is to be done at exit may take.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Makes Ctrl-C and SIGTERM stop the answer in progress, so that its record is still
+/// written; a second one, or one while nothing is being answered, ends the program
+/// as soon as what was handed to [`at_exit`] is done.
 ///
 /// # Errors
-/// When the system refuses the handler.
-pub fn handle_interrupts() -> Result<(), ctrlc::Error> {
-    ctrlc::set_handler(|| {
-        let first = !INTERRUPT.swap(true, Ordering::SeqCst);
-        if !(first && ANSWERING.load(Ordering::SeqCst)) {
-            std::process::exit(INTERRUPTED.into());
-        }
-    })
+/// When the system refuses the handlers.
+pub fn handle_interrupts() -> anyhow::Result<()> {
+    ctrlc::set_handler(interrupt)?;
+    #[cfg(unix)]
+    on_signal(signal_hook::consts::SIGTERM, "terminate", || {
+        ENDING.store(true, Ordering::SeqCst);
+        interrupt();
+    })?;
+    Ok(())
+}
+
+/// What is to be done when a signal ends the program. A command that comes to its
+/// own end does it itself.
+pub fn at_exit(call: impl FnOnce() + Send + 'static) {
+    if let Ok(mut farewell) = AT_EXIT.lock() {
+        *farewell = Some(Box::new(call));
+    }
+}
+
+fn interrupt() {
+    let first = !INTERRUPT.swap(true, Ordering::SeqCst);
+    if first && ANSWERING.load(Ordering::SeqCst) {
+        return;
+    }
+    let farewell = AT_EXIT.lock().ok().and_then(|mut farewell| farewell.take());
+    if let Some(farewell) = farewell {
+        // On a thread of its own, so that whatever holds it up does not keep the
+        // program from ending.
+        let (done, is_done) = channel();
+        std::thread::spawn(move || {
+            farewell();
+            // Nobody listens any more if this took too long.
+            let _ = done.send(());
+        });
+        // Done, or too late: the program ends.
+        let _ = is_done.recv_timeout(FAREWELL);
+    }
+    std::process::exit(code().into());
+}
+
+fn code() -> u8 {
+    if is_ending() { TERMINATED } else { INTERRUPTED }
+}
+
+/// The exit code of a command that a signal ended.
+pub fn interrupted_code() -> ExitCode {
+    ExitCode::from(code())
+}
+
+/// Whether the program was told to end when the answer does.
+pub fn is_ending() -> bool {
+    ENDING.load(Ordering::SeqCst)
 }
 
 /// Calls back on SIGHUP, on a thread of its own, for the rest of the program's
@@ -62,10 +122,18 @@ pub fn handle_interrupts() -> Result<(), ctrlc::Error> {
 /// # Errors
 /// When the system refuses the handler.
 #[cfg(unix)]
-pub fn on_hangup(mut call: impl FnMut() + Send + 'static) -> std::io::Result<()> {
-    use signal_hook::{consts::SIGHUP, iterator::Signals};
-    let mut signals = Signals::new([SIGHUP])?;
-    std::thread::Builder::new().name("hangup".into()).spawn(move || {
+pub fn on_hangup(call: impl FnMut() + Send + 'static) -> std::io::Result<()> {
+    on_signal(signal_hook::consts::SIGHUP, "hangup", call)
+}
+
+#[cfg(unix)]
+fn on_signal(
+    signal: std::ffi::c_int,
+    thread: &str,
+    mut call: impl FnMut() + Send + 'static,
+) -> std::io::Result<()> {
+    let mut signals = signal_hook::iterator::Signals::new([signal])?;
+    std::thread::Builder::new().name(thread.into()).spawn(move || {
         for _ in signals.forever() {
             call();
         }

@@ -2,7 +2,7 @@
 //! the client says of its request. Each is granted by name and is a separate
 //! import of the contract.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -79,6 +79,20 @@ impl Granted {
         *self == Self::default()
     }
 
+    /// The part of it that `grants` name.
+    #[must_use]
+    pub fn only(&self, grants: &BTreeSet<Grant>) -> Self {
+        let mut part = Self::default();
+        for grant in grants {
+            match grant {
+                Grant::PromptText => part.prompt_text.clone_from(&self.prompt_text),
+                Grant::PromptTokens => part.prompt_tokens.clone_from(&self.prompt_tokens),
+                Grant::Metadata => part.metadata.clone_from(&self.metadata),
+            }
+        }
+        part
+    }
+
     /// Cut to what a policy may be lent.
     #[must_use]
     pub fn bounded(mut self) -> Self {
@@ -117,6 +131,19 @@ mod tests {
             Err("there is no grant \"prompt\": name one of prompt-text, prompt-tokens, metadata"
                 .into())
         );
+    }
+
+    #[test]
+    fn a_part_has_what_is_named_and_no_more() {
+        let granted = Granted {
+            prompt_text: Some("text".into()),
+            prompt_tokens: vec![vec![7]],
+            metadata: [("k".to_owned(), "v".to_owned())].into(),
+        };
+        assert_eq!(granted.only(&Grant::ALL.into()), granted);
+        assert!(granted.only(&BTreeSet::new()).is_empty());
+        let part = granted.only(&[Grant::PromptTokens].into());
+        assert_eq!(part, Granted { prompt_tokens: vec![vec![7]], ..Granted::default() });
     }
 
     #[test]

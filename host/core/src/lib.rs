@@ -13,6 +13,7 @@ mod grant;
 mod outcome;
 mod plan;
 mod record;
+mod shadow;
 mod tier;
 
 pub use clamp::{
@@ -28,4 +29,5 @@ pub use plan::{Action, Draft, Drafter, Plan, Probe, RoundDecision, Verdict};
 pub use record::{
     Answerer, MemoryRecord, PolicyIdentity, ProbeRecord, RequestRecord, RoundRecord, Totals,
 };
+pub use shadow::{Agreement, ShadowReport};
 pub use tier::{Gear, HostInfo, TierFacts, TierInfo};

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Action, Drafter, Failure, FinishReason, Plan, Probe, ProbeResult, RequestFacts};
+use crate::{
+    Action, Drafter, Failure, FinishReason, Plan, Probe, ProbeResult, RequestFacts, ShadowReport,
+};
 
 /// Which policy decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,4 +141,8 @@ pub struct RequestRecord {
     pub memory: MemoryRecord,
     /// What the policy did wrong, if anything.
     pub failures: Vec<Failure>,
+    /// What shadows said beside it, over all requests so far. A shadow may be
+    /// behind when a request ends: whoever wants this waits, and fills it in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shadows: Vec<ShadowReport>,
 }

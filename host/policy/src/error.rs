@@ -168,6 +168,15 @@ pub enum LoadError {
         /// How many.
         live: usize,
     },
+    /// There are as many shadows as there may be.
+    #[error("there are {most} shadows already, and no more may run at once: name fewer")]
+    TooManyShadows {
+        /// How many there may be.
+        most: usize,
+    },
+    /// There is no canary to put in place.
+    #[error("there is no canary to put in place: none was placed, or it was withdrawn")]
+    NoCanary,
     /// There is no generation to go back to.
     #[error("there is no earlier policy to go back to: none was loaded before this one")]
     NothingToRollBackTo,
@@ -226,7 +235,10 @@ impl LoadError {
             | Self::NoHooks { .. } => Step::Check,
             Self::ConfigNotJson { .. } | Self::Refused { .. } | Self::Failed { .. } => Step::Init,
             Self::Canary { .. } => Step::Canary,
-            Self::TooManyGenerations { .. } | Self::NothingToRollBackTo => Step::Swap,
+            Self::TooManyGenerations { .. }
+            | Self::TooManyShadows { .. }
+            | Self::NoCanary
+            | Self::NothingToRollBackTo => Step::Swap,
         }
     }
 }

@@ -40,6 +40,11 @@ pub enum Event {
         /// What it was told of the host.
         host: HostInfo,
     },
+    /// A canary became the policy in place: from here on it serves.
+    Promoted {
+        /// The generation.
+        generation: u64,
+    },
     /// `plan` was called.
     Plan {
         /// The generation that was asked.
@@ -133,6 +138,18 @@ impl Recorder {
         Ok(recorder)
     }
 
+    /// Writes through to the file what is not there yet.
+    pub fn flush(&self) {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Err(error)) = file.as_mut().map(BufWriter::flush) {
+            tracing::warn!(
+                "cannot write to the record {}, it ends here: {error}",
+                self.path.display()
+            );
+            *file = None;
+        }
+    }
+
     /// Writes a line. Requests are written through to the file when they end.
     pub fn write(&self, event: &Event) {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
@@ -156,10 +173,7 @@ impl Recorder {
 
 impl Drop for Recorder {
     fn drop(&mut self) {
-        let file = self.file.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Err(error)) = file.as_mut().map(BufWriter::flush) {
-            tracing::warn!("the end of the record {} is lost: {error}", self.path.display());
-        }
+        self.flush();
     }
 }
 

@@ -3,20 +3,28 @@
 //! after it.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aio_core::{
-    Grant, Granted, Outcome, PolicyIdentity, RequestFacts, RequestRecord, RoundContext,
-    RoundDecision, RoundFacts, Verdict,
+    FailureKind, Grant, Granted, HostInfo, Outcome, PolicyIdentity, RequestFacts, RequestRecord,
+    RoundContext, RoundDecision, RoundFacts, Verdict,
 };
 
+use crate::asked::Asked;
 use crate::event::{Event, Recorder, Role, to_hex};
 use crate::load::Prepared;
-use crate::loaded::{Asked, LoadedPolicy};
+use crate::loaded::LoadedPolicy;
+use crate::status::PolicyStatus;
 
 /// A policy that serves, or has served and still has requests.
 pub struct Generation {
     identity: PolicyIdentity,
+    role: Role,
+    /// A canary that was put in place.
+    promoted: AtomicBool,
+    /// Whether it was ever set aside.
+    set_aside: AtomicBool,
     imports: BTreeSet<Grant>,
     wants_rounds: bool,
     wants_finished: bool,
@@ -34,6 +42,9 @@ impl Generation {
     pub(crate) fn new(policy: LoadedPolicy, role: Role, recorder: Option<Arc<Recorder>>) -> Self {
         let generation = Self {
             identity: policy.identity().clone(),
+            role,
+            promoted: AtomicBool::new(false),
+            set_aside: AtomicBool::new(false),
             imports: policy.imports().clone(),
             wants_rounds: policy.wants_rounds(),
             wants_finished: policy.wants_finished(),
@@ -59,6 +70,27 @@ impl Generation {
         &self.identity
     }
 
+    /// What it is for.
+    pub fn role(&self) -> Role {
+        if self.promoted.load(Ordering::Relaxed) { Role::Serving } else { self.role }
+    }
+
+    /// From now on it serves.
+    pub(crate) fn promote(&self) {
+        self.promoted.store(true, Ordering::Relaxed);
+        self.record(|| Event::Promoted { generation: self.identity.generation });
+    }
+
+    /// Whether it has ever failed so often that it was set aside.
+    pub fn was_set_aside(&self) -> bool {
+        self.set_aside.load(Ordering::Relaxed)
+    }
+
+    /// How it fares. Waits for the call under way, if there is one.
+    pub fn status(&self) -> PolicyStatus {
+        self.policy().status(self.role())
+    }
+
     /// What it imports of that which was granted: what a request has of it is to
     /// be handed to [`Generation::plan`].
     pub fn imports(&self) -> &BTreeSet<Grant> {
@@ -70,13 +102,18 @@ impl Generation {
         self.wants_rounds
     }
 
-    /// See [`LoadedPolicy::plan`].
+    pub(crate) fn wants_finished(&self) -> bool {
+        self.wants_finished
+    }
+
+    /// See [`LoadedPolicy::plan_granted`].
     pub fn plan(&self, facts: &RequestFacts, granted: &Granted) -> Asked<Verdict> {
-        let asked = self.policy().plan_granted(facts, granted);
+        let granted = granted.only(&self.imports);
+        let asked = self.note(self.policy().plan_granted(facts, &granted));
         self.record(|| Event::Plan {
             generation: self.identity.generation,
             facts: Box::new(facts.clone()),
-            granted: granted.clone().bounded(),
+            granted: granted.bounded(),
             answer: asked.answer.clone(),
             failures: asked.failures.clone(),
             fuel: asked.fuel,
@@ -90,7 +127,7 @@ impl Generation {
         context: &RoundContext,
         requests: &[RoundFacts],
     ) -> Asked<Vec<RoundDecision>> {
-        let asked = self.policy().rounds(context, requests);
+        let asked = self.note(self.policy().rounds(context, requests));
         self.record(|| Event::Rounds {
             generation: self.identity.generation,
             context: Box::new(context.clone()),
@@ -104,7 +141,7 @@ impl Generation {
 
     /// See [`LoadedPolicy::finished`].
     pub fn finished(&self, outcomes: &[Outcome]) -> Asked<()> {
-        let asked = self.policy().finished(outcomes);
+        let asked = self.note(self.policy().finished(outcomes));
         if self.wants_finished {
             self.record(|| Event::Finished {
                 generation: self.identity.generation,
@@ -123,7 +160,7 @@ impl Generation {
 
     /// See [`LoadedPolicy::snapshot`].
     pub fn snapshot(&self) -> Asked<Option<Vec<u8>>> {
-        let asked = self.policy().snapshot();
+        let asked = self.note(self.policy().snapshot());
         self.record(|| Event::Snapshot {
             generation: self.identity.generation,
             state: asked.answer.as_deref().map(to_hex),
@@ -136,6 +173,10 @@ impl Generation {
         self.policy().summary().to_owned()
     }
 
+    pub(crate) fn host(&self) -> HostInfo {
+        self.policy().host().clone()
+    }
+
     pub(crate) fn prepared(&self) -> (Prepared, Option<String>) {
         let policy = self.policy();
         (policy.prepared().clone(), policy.setup().config.clone())
@@ -145,6 +186,13 @@ impl Generation {
     /// the next call makes anew: so a poisoned lock is no reason to stop.
     fn policy(&self) -> MutexGuard<'_, LoadedPolicy> {
         self.policy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note<T>(&self, asked: Asked<T>) -> Asked<T> {
+        if asked.failures.iter().any(|failure| failure.kind == FailureKind::SetAside) {
+            self.set_aside.store(true, Ordering::Relaxed);
+        }
+        asked
     }
 
     fn record(&self, event: impl FnOnce() -> Event) {

@@ -1,11 +1,12 @@
 //! The generations of a host's policy: the one in place behind an atomic pointer, the way
 //! to the next (prepare, start, canary, swap) and back to the one before.
 //!
-//! Whoever serves takes a [`Generation`] for a request ([`PolicyHost::current`])
+//! Whoever serves takes a [`Decider`] for a request ([`PolicyHost::for_request`])
 //! and keeps it until the request ends: a reload changes what later requests
 //! take. All of a reload but the swap happens on the thread that asks for it; a
 //! failure at any step leaves everything as it was. Knows no files but the
-//! policy's, and nothing of what requests are.
+//! policy's, and nothing of what requests are. `canaries.rs` and `shadows.rs` put
+//! other policies beside the one in place.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -15,14 +16,24 @@ use aio_core::{HostInfo, PolicyIdentity, RequestFacts};
 use arc_swap::ArcSwap;
 
 use crate::canary::try_out;
+use crate::decider::Decider;
 use crate::error::{LoadError, Step};
 use crate::event::{Recorder, Role};
 use crate::generation::Generation;
 use crate::load::Prepared;
-use crate::loaded::{LoadedPolicy, Setup};
+use crate::loaded::LoadedPolicy;
 use crate::runtime::PolicyRuntime;
+use crate::setup::Setup;
+use crate::shadow::Shadow;
 use crate::source::PolicySource;
 use crate::state::{Carried, StateStore};
+use crate::status::PolicyStatus;
+
+mod canaries;
+mod shadows;
+
+pub use canaries::{CanaryInPlace, Withdrawn};
+pub use shadows::MOST_SHADOWS;
 
 /// Facts of earlier requests that a new generation is asked about before it serves.
 const CANARY_FACTS: usize = 16;
@@ -62,24 +73,41 @@ pub struct Reloaded {
     pub changes: Vec<String>,
 }
 
-/// The policy in place, and how it is replaced.
+/// What starting a policy beside the one in place did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Started {
+    /// The policy started.
+    pub policy: PolicyIdentity,
+    /// What each step took, in seconds.
+    pub steps: Vec<(Step, f64)>,
+    /// Answers that had to be brought into bounds when it was tried out.
+    pub changes: Vec<String>,
+}
+
+/// The policy in place, what stands beside it, and how they are replaced.
 pub struct PolicyHost {
     runtime: PolicyRuntime,
-    current: ArcSwap<Generation>,
+    place: ArcSwap<Place>,
     /// What a policy is started with, its configuration and state apart.
     setup: Setup,
     options: Options,
-    /// Held by who replaces the policy: one at a time.
-    replacing: Mutex<Replacing>,
+    /// Held by who replaces a policy, one at a time: what can be gone back to.
+    history: Mutex<Vec<(Prepared, Option<String>)>>,
+    /// Generations that requests may have.
+    live: Mutex<Vec<Weak<Generation>>>,
+    /// The canary that was withdrawn last.
+    withdrawn: Mutex<Option<Withdrawn>>,
     /// What the last requests were, for canaries.
     facts: Mutex<VecDeque<RequestFacts>>,
     saved: Mutex<Instant>,
 }
 
-#[derive(Default)]
-struct Replacing {
-    history: Vec<(Prepared, Option<String>)>,
-    live: Vec<Weak<Generation>>,
+/// What requests are given to; replaced as a whole.
+#[derive(Clone)]
+struct Place {
+    current: Arc<Generation>,
+    canary: Option<CanaryInPlace>,
+    shadows: Arc<[Arc<Shadow>]>,
 }
 
 impl std::fmt::Debug for PolicyHost {
@@ -104,22 +132,41 @@ impl PolicyHost {
         let number = runtime.next_generation();
         let policy = LoadedPolicy::start_as(runtime, &prepared, setup.clone(), number, kept)?;
         let current = Arc::new(Generation::new(policy, Role::Serving, options.recorder.clone()));
-        let replacing = Replacing { live: vec![Arc::downgrade(&current)], ..Replacing::default() };
+        let live = vec![Arc::downgrade(&current)];
         Ok(Self {
             runtime: runtime.clone(),
-            current: ArcSwap::new(current),
+            place: ArcSwap::from_pointee(Place { current, canary: None, shadows: Arc::new([]) }),
             setup: Setup { config: None, carried: None, ..setup },
             options,
-            replacing: Mutex::new(replacing),
+            history: Mutex::default(),
+            live: Mutex::new(live),
+            withdrawn: Mutex::default(),
             facts: Mutex::default(),
             saved: Mutex::new(Instant::now()),
         })
     }
 
-    /// The policy in place. Whoever takes it for a request keeps it to the
-    /// request's end.
+    /// The policy in place.
     pub fn current(&self) -> Arc<Generation> {
-        self.current.load_full()
+        Arc::clone(&self.place.load().current)
+    }
+
+    /// What decides about a request: the policy in place, or the canary where the
+    /// request belongs to its share, and the shadows. To be kept to the request's
+    /// end. `key` is what is stable about the request: its number, or what
+    /// [`request_key`](crate::request_key) makes of a name; requests of one key go
+    /// the same way.
+    pub fn for_request(&self, key: u64) -> Decider {
+        let mut place = self.place.load_full();
+        if let Some(canary) = place.canary.as_ref().filter(|canary| canary.has_failed()) {
+            self.withdraw_failed(canary);
+            place = self.place.load_full();
+        }
+        let generation = match &place.canary {
+            Some(canary) if canary.share.takes(key) => &canary.generation,
+            _ => &place.current,
+        };
+        Decider::new(Arc::clone(generation), Arc::clone(&place.shadows))
     }
 
     /// What policies are told of the host.
@@ -136,17 +183,30 @@ impl PolicyHost {
         kept.push_back(facts.clone());
     }
 
-    /// Generations that are in place or still have requests.
+    /// Generations that are in place or still have requests; shadows apart.
     pub fn live(&self) -> Vec<PolicyIdentity> {
-        let mut replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
-        replacing.live.retain(|generation| generation.strong_count() > 0);
-        let live = replacing.live.iter().filter_map(Weak::upgrade);
-        live.map(|generation| generation.identity().clone()).collect()
+        self.generations().iter().map(|generation| generation.identity().clone()).collect()
+    }
+
+    /// How each policy fares: those in place or with requests, and the shadows.
+    /// Waits for calls under way.
+    pub fn status(&self) -> Vec<PolicyStatus> {
+        let mut all = self.generations();
+        let place = self.place.load();
+        all.extend(place.shadows.iter().map(|shadow| Arc::clone(shadow.generation())));
+        all.iter().map(|generation| generation.status()).collect()
+    }
+
+    fn generations(&self) -> Vec<Arc<Generation>> {
+        let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        live.retain(|generation| generation.strong_count() > 0);
+        live.iter().filter_map(Weak::upgrade).collect()
     }
 
     /// Puts another policy in place: reads, compiles and checks it, starts it
     /// with the configuration and what the current one has learnt (where it is
-    /// of the same name), asks it about facts of earlier requests, and swaps.
+    /// of the same name; else with what is kept of its own), asks it about facts of
+    /// earlier requests, and swaps.
     ///
     /// # Errors
     /// What failed ([`LoadError::step`] says where); the policy in place stays.
@@ -155,17 +215,11 @@ impl PolicyHost {
         source: &PolicySource,
         config: Option<String>,
     ) -> Result<Reloaded, LoadError> {
-        let mut replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
-        let start = Instant::now();
-        let prepared =
-            Prepared::new(&self.runtime, source, &self.setup.limits, &self.setup.grants)?;
-        let steps = vec![(Step::Compile, start.elapsed().as_secs_f64())];
+        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let (prepared, steps) = self.prepare(source)?;
         let before = self.current().prepared();
-        let reloaded = self.put(&mut replacing, &prepared, config, steps)?;
-        replacing.history.push(before);
-        if replacing.history.len() > HISTORY {
-            replacing.history.remove(0);
-        }
+        let reloaded = self.put(&prepared, config, steps)?;
+        remember_policy(&mut history, before);
         Ok(reloaded)
     }
 
@@ -175,57 +229,85 @@ impl PolicyHost {
     /// # Errors
     /// [`LoadError::NothingToRollBackTo`], or as [`PolicyHost::reload`].
     pub fn roll_back(&self) -> Result<Reloaded, LoadError> {
-        let mut replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((prepared, config)) = replacing.history.last().cloned() else {
+        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((prepared, config)) = history.last().cloned() else {
             return Err(LoadError::NothingToRollBackTo);
         };
-        let reloaded = self.put(&mut replacing, &prepared, config, Vec::new())?;
-        replacing.history.pop();
+        let reloaded = self.put(&prepared, config, Vec::new())?;
+        history.pop();
         Ok(reloaded)
     }
 
     fn put(
         &self,
-        replacing: &mut Replacing,
+        prepared: &Prepared,
+        config: Option<String>,
+        steps: Vec<(Step, f64)>,
+    ) -> Result<Reloaded, LoadError> {
+        let (next, Started { policy, steps, changes }) =
+            self.start_tried(prepared, config, steps, Role::Serving)?;
+        let replaced = self.replace_current(next);
+        Ok(Reloaded { policy, replaced: replaced.identity().clone(), steps, changes })
+    }
+
+    /// Puts a generation in place; returns the one before.
+    fn replace_current(&self, next: Arc<Generation>) -> Arc<Generation> {
+        let before =
+            self.place.rcu(|place| Place { current: Arc::clone(&next), ..(**place).clone() });
+        Arc::clone(&before.current)
+    }
+
+    fn prepare(&self, source: &PolicySource) -> Result<(Prepared, Vec<(Step, f64)>), LoadError> {
+        let start = Instant::now();
+        let prepared =
+            Prepared::new(&self.runtime, source, &self.setup.limits, &self.setup.grants)?;
+        Ok((prepared, vec![(Step::Compile, start.elapsed().as_secs_f64())]))
+    }
+
+    /// Starts a policy and tries it out: a generation that requests may have.
+    fn start_tried(
+        &self,
         prepared: &Prepared,
         config: Option<String>,
         mut steps: Vec<(Step, f64)>,
-    ) -> Result<Reloaded, LoadError> {
-        self.make_room(replacing)?;
-        let current = self.current();
-        let setup = Setup { config, carried: self.learnt(&current), ..self.setup.clone() };
+        role: Role,
+    ) -> Result<(Arc<Generation>, Started), LoadError> {
+        let live = self.generations().len();
+        if live >= self.options.most_live {
+            return Err(LoadError::TooManyGenerations { live });
+        }
+        let carried = self.learnt(&self.current());
+        let setup = Setup { config, carried, ..self.setup.clone() };
         let mut step = |step, start: Instant| steps.push((step, start.elapsed().as_secs_f64()));
 
-        // The canary is an instance of its own: what it is asked must not be
+        // What is tried out is an instance of its own: what it is asked must not be
         // what the serving one has learnt.
         let start = Instant::now();
-        let mut canary =
-            LoadedPolicy::start_as(&self.runtime, prepared, setup.clone(), 0, |_| None)?;
+        let mut trial =
+            LoadedPolicy::start_as(&self.runtime, prepared, setup.clone(), 0, self.kept())?;
         step(Step::Init, start);
         let start = Instant::now();
         let facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let changes = try_out(&mut canary, &facts)?;
+        let changes = try_out(&mut trial, &facts)?;
         step(Step::Canary, start);
 
         let start = Instant::now();
-        let policy = LoadedPolicy::start(&self.runtime, prepared, setup)?;
-        let next = Generation::new(policy, Role::Serving, self.options.recorder.clone());
-        let next = Arc::new(next);
-        replacing.live.push(Arc::downgrade(&next));
-        let policy = next.identity().clone();
-        self.current.store(next);
+        let number = self.runtime.next_generation();
+        let policy = LoadedPolicy::start_as(&self.runtime, prepared, setup, number, self.kept())?;
+        let generation = self.generation(policy, role);
+        self.live.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&generation));
         step(Step::Swap, start);
-        Ok(Reloaded { policy, replaced: current.identity().clone(), steps, changes })
+        let policy = generation.identity().clone();
+        Ok((generation, Started { policy, steps, changes }))
     }
 
-    fn make_room(&self, replacing: &mut Replacing) -> Result<(), LoadError> {
-        replacing.live.retain(|generation| generation.strong_count() > 0);
-        let live = replacing.live.len();
-        if live >= self.options.most_live {
-            Err(LoadError::TooManyGenerations { live })
-        } else {
-            Ok(())
-        }
+    fn generation(&self, policy: LoadedPolicy, role: Role) -> Arc<Generation> {
+        Arc::new(Generation::new(policy, role, self.options.recorder.clone()))
+    }
+
+    /// Finds what the store has of a policy.
+    fn kept(&self) -> impl FnOnce(&str) -> Option<Carried> {
+        |name| self.options.store.as_ref()?.load(name)
     }
 
     /// What a generation has learnt; it is saved too, so that a crash of what
@@ -247,11 +329,15 @@ impl PolicyHost {
         }
     }
 
-    /// Saves what the current policy has learnt: to be called at exit.
+    /// Saves what the current policy has learnt, and writes the record through: to
+    /// be called at exit.
     pub fn save(&self) {
         *self.saved.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         if self.options.store.is_some() {
             self.learnt(&self.current());
+        }
+        if let Some(recorder) = &self.options.recorder {
+            recorder.flush();
         }
     }
 
@@ -262,5 +348,16 @@ impl PolicyHost {
         if last.elapsed() >= period {
             self.save();
         }
+    }
+}
+
+/// Keeps a policy that can be gone back to.
+fn remember_policy(
+    history: &mut Vec<(Prepared, Option<String>)>,
+    policy: (Prepared, Option<String>),
+) {
+    history.push(policy);
+    if history.len() > HISTORY {
+        history.remove(0);
     }
 }

@@ -42,9 +42,11 @@
 //! # }
 //! ```
 
+mod asked;
 mod call;
 mod canary;
 mod contract;
+mod decider;
 mod describe;
 mod error;
 mod event;
@@ -56,21 +58,30 @@ mod load;
 mod loaded;
 mod log;
 mod runtime;
+mod setup;
+mod shadow;
+mod share;
 mod source;
 mod state;
+mod status;
 mod strikes;
 mod ticker;
 mod watch;
 
+pub use asked::Asked;
+pub use decider::Decider;
 pub use describe::Description;
 pub use error::{LoadError, Step};
 pub use event::{Event, RECORD_SCHEMA, Recorder, Role, from_hex};
 pub use generation::Generation;
-pub use host::{Options, PolicyHost, Reloaded};
+pub use host::{CanaryInPlace, MOST_SHADOWS, Options, PolicyHost, Reloaded, Started, Withdrawn};
 pub use limits::Limits;
 pub use load::Prepared;
-pub use loaded::{Asked, LoadedPolicy, Setup};
+pub use loaded::LoadedPolicy;
 pub use runtime::{CONTRACT, PolicyRuntime, RuntimeOptions};
+pub use setup::Setup;
+pub use share::{Share, request_key};
 pub use source::{BUILTINS, DEFAULT_POLICY, PolicySource};
 pub use state::{Carried, StateStore};
+pub use status::{HookTotals, PolicyStatus};
 pub use watch::FileWatch;

@@ -55,6 +55,29 @@ pub struct Limits {
     /// Bytes of the component itself. Default 64 MiB: compiling takes time and
     /// memory in proportion, and a Python policy has 18 MiB.
     pub component_bytes: u64,
+    /// Components within the component. Default 100: a composed one has some
+    /// tens; the time to compile them grows with the square of how deep they nest.
+    pub components: usize,
+    /// Places in the component where components within it are instantiated.
+    /// Default 16: what a compiler emits has none or a few. They multiply when
+    /// components within it instantiate each other, at most threefold for every
+    /// three places: 16 are some hundred instances, 32 some hundred thousand.
+    pub instantiations: usize,
+    /// Failures within [`Limits::strike_window`] that set the policy aside, so
+    /// that requests get the safe plan without waiting for it to fail. Default 3;
+    /// 0 counts as 1.
+    pub strikes: u32,
+    /// The time within which failures add up, and without one after which a policy
+    /// that was set aside is trusted as before. Default a minute.
+    #[serde(rename = "strike_window_milliseconds", with = "milliseconds")]
+    pub strike_window: Duration,
+    /// How long a policy is set aside for the first time; doubled each time that
+    /// it fails when it is tried again. Default 10 s.
+    #[serde(rename = "aside_milliseconds", with = "milliseconds")]
+    pub aside: Duration,
+    /// The longest time that it is set aside. Default 10 minutes.
+    #[serde(rename = "longest_aside_milliseconds", with = "milliseconds")]
+    pub longest_aside: Duration,
 }
 
 impl Default for Limits {
@@ -72,6 +95,12 @@ impl Default for Limits {
             answer_bytes: MIB,
             snapshot_bytes: 4 * MIB,
             component_bytes: 64 * MIB as u64,
+            components: 100,
+            instantiations: 16,
+            strikes: 3,
+            strike_window: Duration::from_secs(60),
+            aside: Duration::from_secs(10),
+            longest_aside: Duration::from_secs(600),
         }
     }
 }

@@ -20,15 +20,6 @@ use crate::source::PolicySource;
 /// Most bytes of an import's name that a message repeats.
 const NAME_BYTES: usize = 128;
 
-/// Most component instantiations written in one component. Those a compiler
-/// emits are few (a policy has none); they multiply when components within it
-/// instantiate each other, at most threefold for every three: some hundreds here.
-const INSTANTIATIONS: usize = 16;
-
-/// Most components within one. A composed one has some tens; the time to compile
-/// them grows with the square of how deep they nest.
-const COMPONENTS: usize = 100;
-
 /// A policy's component, compiled and checked: it can be started any number of
 /// times. Cheap to clone; clones share the code.
 #[derive(Clone)]
@@ -68,7 +59,7 @@ impl Prepared {
         let bytes = source.read(limits.component_bytes)?;
         let digest = format!("{:x}", Sha256::digest(&bytes));
         check_kind(&name, &bytes)?;
-        if let Err(reason) = check_nesting(&bytes) {
+        if let Err(reason) = check_nesting(&bytes, limits) {
             return Err(LoadError::Invalid { policy: name, reason });
         }
         let component = runtime.compile(&name, &digest, &bytes)?;
@@ -180,9 +171,10 @@ fn names(runtime: &PolicyRuntime, component: &Component) -> (Vec<String>, Vec<St
 /// The compiler takes nested components apart before anything else, and two
 /// instantiations within two within two are 2^n: a kilobyte could take all
 /// memory there is.
-fn check_nesting(bytes: &[u8]) -> Result<(), String> {
+fn check_nesting(bytes: &[u8], limits: &Limits) -> Result<(), String> {
     use wasmparser::{ComponentInstance, Parser, Payload};
     let (mut components, mut instantiations) = (0, 0);
+    let Limits { components: most_components, instantiations: most_instantiations, .. } = *limits;
     // What cannot be read is the compiler's to name.
     for payload in Parser::new(0).parse_all(bytes).map_while(Result::ok) {
         match payload {
@@ -195,12 +187,12 @@ fn check_nesting(bytes: &[u8]) -> Result<(), String> {
             }
             _ => {}
         }
-        if components > COMPONENTS {
-            return Err(format!("it has more than {COMPONENTS} components within it"));
+        if components > most_components {
+            return Err(format!("it has more than {most_components} components within it"));
         }
-        if instantiations > INSTANTIATIONS {
+        if instantiations > most_instantiations {
             return Err(format!(
-                "it instantiates components within it in more than {INSTANTIATIONS} places"
+                "it instantiates components within it in more than {most_instantiations} places"
             ));
         }
     }

@@ -10,92 +10,21 @@ use aio_core::{
 };
 use serde::de::IgnoredAny;
 
+use crate::asked::{Asked, Call};
 use crate::call::Phase;
 use crate::contract::v0_1::Hooks;
 use crate::describe::{Description, WORDS_BYTES, start_error};
 use crate::error::LoadError;
+use crate::event::Role;
 use crate::instance::{Guest, Instance, StartError};
-use crate::limits::Limits;
 use crate::load::Prepared;
 use crate::log::{LogGate, make_printable, printable};
 use crate::runtime::PolicyRuntime;
+use crate::setup::Setup;
 use crate::source::PolicySource;
 use crate::state::Carried;
-use crate::strikes::{STRIKES, Strikes, WINDOW};
-
-/// What a policy is started with.
-#[derive(Debug, Clone)]
-pub struct Setup {
-    /// Configuration as JSON text; `None` when the operator gave none.
-    pub config: Option<String>,
-    /// What an earlier generation's `snapshot` returned. A policy of another name
-    /// than it is meant for does not get it.
-    pub carried: Option<Carried>,
-    /// What the policy is told of the host, and what its answers are held against.
-    pub host: HostInfo,
-    /// What it may use.
-    pub limits: Limits,
-    /// What it may import beyond the log.
-    pub grants: BTreeSet<Grant>,
-    /// Whether repeated failures set it aside for a while, as they must where
-    /// requests wait; a replay asks for each answer however many failed.
-    pub set_aside: bool,
-}
-
-impl Setup {
-    /// No configuration, no carried state, default limits.
-    pub fn new(host: HostInfo) -> Self {
-        Self {
-            config: None,
-            carried: None,
-            host,
-            limits: Limits::default(),
-            grants: BTreeSet::new(),
-            set_aside: true,
-        }
-    }
-
-    /// With a configuration, as JSON text.
-    #[must_use]
-    pub fn config(mut self, json: impl Into<String>) -> Self {
-        self.config = Some(json.into());
-        self
-    }
-
-    /// With an earlier generation's state, for whichever policy is started.
-    #[must_use]
-    pub fn carried(mut self, state: Vec<u8>) -> Self {
-        self.carried = Some(Carried { policy: None, state });
-        self
-    }
-
-    /// With more to see than facts.
-    #[must_use]
-    pub fn grants(mut self, grants: impl IntoIterator<Item = Grant>) -> Self {
-        self.grants = grants.into_iter().collect();
-        self
-    }
-
-    /// With other limits.
-    #[must_use]
-    pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
-        self
-    }
-}
-
-/// A policy's answer, or the safe one in its place, and what it took.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Asked<T> {
-    /// The answer, in the host's bounds: it can be carried out as it is.
-    pub answer: T,
-    /// What the policy did wrong; empty when all was well.
-    pub failures: Vec<Failure>,
-    /// Wall time, starting the instance anew included.
-    pub seconds: f64,
-    /// Fuel that the call used, about one unit per WebAssembly instruction.
-    pub fuel: u64,
-}
+use crate::status::{Counts, PolicyStatus};
+use crate::strikes::{Standing, Strikes};
 
 /// One loaded policy. One thread asks it at a time.
 pub struct LoadedPolicy {
@@ -109,6 +38,7 @@ pub struct LoadedPolicy {
     description: Description,
     setup: Setup,
     strikes: Strikes,
+    counts: Counts,
 }
 
 impl std::fmt::Debug for LoadedPolicy {
@@ -150,7 +80,8 @@ impl LoadedPolicy {
 
     /// [`LoadedPolicy::start`] with a generation's number (0 is for one that never
     /// serves), and where state is to be had for a policy of a name: what it is
-    /// called it tells itself, once it is started. Asked when the setup carries none.
+    /// called it tells itself, once it is started. Asked when the setup carries none
+    /// for a policy of that name.
     pub(crate) fn start_as(
         runtime: &PolicyRuntime,
         prepared: &Prepared,
@@ -178,8 +109,9 @@ impl LoadedPolicy {
                 generation,
             },
             description: Description::default(),
+            strikes: Strikes::new(&setup.limits),
             setup,
-            strikes: Strikes::default(),
+            counts: Counts::default(),
         };
         host.first_start(&policy, kept)?;
         Ok(host)
@@ -240,6 +172,26 @@ impl LoadedPolicy {
         }
     }
 
+    /// How it fares. `role`: what it is for, which it does not know itself.
+    pub fn status(&mut self, role: Role) -> PolicyStatus {
+        let now = Instant::now();
+        let hooks =
+            self.counts.hooks.iter().filter(|totals| self.prepared.exports.has(totals.hook));
+        PolicyStatus {
+            policy: self.identity.clone(),
+            role,
+            recent_failures: u32::try_from(self.strikes.recent(now)).unwrap_or(u32::MAX),
+            aside_seconds: self.strikes.aside(now).map(|left| left.as_secs_f64()),
+            retries: self.strikes.pauses(),
+            next_aside_seconds: self.strikes.next_pause().as_secs_f64(),
+            times_aside: self.counts.times_aside,
+            instances: self.counts.instances,
+            last_failure: self.counts.last_failure.clone(),
+            hooks: hooks.copied().collect(),
+            log_lines_dropped: self.log_lines_dropped(),
+        }
+    }
+
     /// Asks how to answer a request.
     ///
     /// A policy that exports no `plan` has the host's safe plan, which is no
@@ -279,14 +231,25 @@ impl LoadedPolicy {
                 None => Err("the policy asked for a probe without two non-empty answers".into()),
             },
             None if call.failures.is_empty() => Ok(Verdict::Decided(self.plan_of_no_plan_hook())),
-            None => Ok(Verdict::Decided(Plan::safe(&self.setup.host))),
+            None => Ok(Verdict::Decided(self.safe_plan(&call.failures))),
         };
         let answer = checked.unwrap_or_else(|message| {
             let failure = Failure { hook: Hook::Plan, kind: FailureKind::Nonsense, message };
             self.strike(failure, &mut call.failures);
             Verdict::Decided(Plan::safe(&self.setup.host))
         });
-        call.with(answer)
+        self.counted(Hook::Plan, call, answer)
+    }
+
+    /// The safe plan, which says why where the policy was not even asked.
+    fn safe_plan(&self, failures: &[Failure]) -> Plan {
+        let safe = Plan::safe(&self.setup.host);
+        match failures {
+            [Failure { kind: FailureKind::SetAside, message, .. }] => {
+                Plan { reason: format!("safe plan: {message}"), ..safe }
+            }
+            _ => safe,
+        }
     }
 
     fn plan_of_no_plan_hook(&self) -> Plan {
@@ -329,12 +292,13 @@ impl LoadedPolicy {
             ));
         }
         call.clamped(Hook::Rounds, changes);
-        call.with(answer)
+        self.counted(Hook::Rounds, call, answer)
     }
 
     /// Tells what became of requests.
     pub fn finished(&mut self, outcomes: &[Outcome]) -> Asked<()> {
-        self.ask(Hook::Finished, |hooks, store| hooks.finished(store, outcomes)).with(())
+        let call = self.ask(Hook::Finished, |hooks, store| hooks.finished(store, outcomes));
+        self.counted(Hook::Finished, call, ())
     }
 
     /// Asks for learned state, to be carried to the next generation. A fresh
@@ -346,7 +310,14 @@ impl LoadedPolicy {
         if state.is_some() {
             self.setup.carried = state.clone().map(|state| Carried { policy: None, state });
         }
-        call.with(state)
+        self.counted(Hook::Snapshot, call, state)
+    }
+
+    fn counted<T, U>(&mut self, hook: Hook, call: Call<T>, answer: U) -> Asked<U> {
+        let called = call.asked;
+        let asked = call.with(answer);
+        self.counts.call(hook, &asked, called);
+        asked
     }
 
     /// Calls a hook, on a fresh instance if need be. The answer is `None` when
@@ -356,12 +327,12 @@ impl LoadedPolicy {
         hook: Hook,
         call: impl FnOnce(&Hooks, &mut wasmtime::Store<Guest>) -> wasmtime::Result<Option<T>>,
     ) -> Call<T> {
-        let start = Instant::now();
-        let mut asked = Call { start, answer: None, failures: Vec::new(), fuel: 0 };
+        let mut asked = Call::begin();
         if !self.prepared.exports.has(hook) {
             return asked;
         }
-        if let Some(left) = self.strikes.aside(start) {
+        let standing = self.strikes.standing(asked.start);
+        if let Standing::Aside(left) = standing {
             // Only a plan's record says so: rounds come by the thousand.
             if hook == Hook::Plan {
                 asked.failures.push(Failure {
@@ -375,6 +346,14 @@ impl LoadedPolicy {
             }
             return asked;
         }
+        if standing == Standing::AskedAgain {
+            tracing::warn!(
+                policy = self.identity.name.as_str(),
+                "the policy is asked again; if it fails it is set aside for {} s",
+                self.strikes.next_pause().as_secs_f64()
+            );
+        }
+        asked.asked = true;
         let result = self.running().and_then(|mut instance| {
             let phase = Phase::Hook(hook);
             let result = instance.call(phase, &self.setup.limits, call);
@@ -424,6 +403,7 @@ impl LoadedPolicy {
     }
 
     fn instantiate(&mut self) -> Result<Instance, StartError> {
+        self.counts.instances += 1;
         let log = self.log.take().unwrap_or_else(|| LogGate::new(self.identity.name.clone()));
         let (engine, limits) = (&self.runtime.engine, &self.setup.limits);
         Instance::start(engine, &self.prepared.pre, &self.prepared.exports, log, limits).map_err(
@@ -462,10 +442,8 @@ impl LoadedPolicy {
         }
         // Another policy's state would be nonsense to this one at best.
         let given = self.setup.carried.take();
-        self.setup.carried = match given {
-            Some(carried) => Some(carried).filter(|carried| carried.is_for(&self.identity.name)),
-            None => kept(&self.identity.name),
-        };
+        let given = given.filter(|carried| carried.is_for(&self.identity.name));
+        self.setup.carried = given.or_else(|| kept(&self.identity.name));
         if let Some(message) = self.init(&mut instance).map_err(failed)? {
             return Err(LoadError::Refused { policy: policy.to_owned(), message });
         }
@@ -488,16 +466,19 @@ impl LoadedPolicy {
     fn strike(&mut self, failure: Failure, failures: &mut Vec<Failure>) {
         tracing::warn!(policy = self.identity.name.as_str(), "{failure}");
         let hook = failure.hook;
+        self.counts.last_failure = Some(failure.message.clone());
         failures.push(failure);
         if !self.setup.set_aside {
             return;
         }
         if let Some(pause) = self.strikes.failed(Instant::now()) {
+            self.counts.times_aside += 1;
+            let (most, window) = self.strikes.rule();
             let message = format!(
-                "the policy is set aside for {} s: the safe plan is used instead (after {STRIKES} \
+                "the policy is set aside for {} s: the safe plan is used instead (after {most} \
                  failures within {} s, or one when it is tried again)",
-                pause.as_secs(),
-                WINDOW.as_secs()
+                pause.as_secs_f64(),
+                window.as_secs_f64()
             );
             tracing::warn!(policy = self.identity.name.as_str(), "{message}");
             failures.push(Failure { hook, kind: FailureKind::SetAside, message });
@@ -511,29 +492,5 @@ fn check_config(policy: &str, config: Option<&str>) -> Result<(), LoadError> {
             Err(LoadError::ConfigNotJson { policy: policy.to_owned(), reason: error.to_string() })
         }
         _ => Ok(()),
-    }
-}
-
-/// A call under way: the policy's raw answer, and what is known of it so far.
-struct Call<T> {
-    start: Instant,
-    answer: Option<T>,
-    failures: Vec<Failure>,
-    fuel: u64,
-}
-
-impl<T> Call<T> {
-    /// Records what was changed about the answer.
-    fn clamped(&mut self, hook: Hook, changes: Vec<String>) {
-        self.failures.extend(changes.into_iter().map(|change| Failure {
-            hook,
-            kind: FailureKind::Clamped,
-            message: format!("the policy's {hook} answer was brought into bounds: {change}"),
-        }));
-    }
-
-    fn with<U>(self, answer: U) -> Asked<U> {
-        let seconds = self.start.elapsed().as_secs_f64();
-        Asked { answer, failures: self.failures, seconds, fuel: self.fuel }
     }
 }

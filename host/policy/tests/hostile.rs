@@ -184,10 +184,13 @@ fn three_failures_set_the_policy_aside() {
     assert_eq!(kinds(&policy.plan(&facts(vec![]))), [FailureKind::Trap, FailureKind::SetAside]);
     let asked = policy.plan(&facts(vec![]));
     assert_eq!(asked.fuel, 0);
-    assert_safe(
-        &asked,
-        FailureKind::SetAside,
-        "the policy is set aside after repeated failures and is tried again in 10 s",
+    let message =
+        "the policy is set aside after repeated failures and is tried again in 10 s".to_owned();
+    let reason = format!("safe plan: {message}");
+    assert_eq!(asked.answer, Verdict::Decided(Plan { reason, ..Plan::safe(&host()) }));
+    assert_eq!(
+        asked.failures,
+        [Failure { hook: Hook::Plan, kind: FailureKind::SetAside, message }]
     );
 }
 

@@ -163,6 +163,24 @@ fn what_was_learnt_is_kept_over_a_restart() {
 }
 
 #[test]
+fn a_reload_to_a_policy_of_another_name_finds_what_that_one_has_learnt() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = StateStore::new(folder.path(), 1 << 20);
+    let options = Options { store: Some(store.clone()), ..Options::default() };
+    let goodput = PolicySource::Builtin("goodput");
+    let policies =
+        PolicyHost::load(&PolicyRuntime::new().unwrap(), &goodput, Setup::new(host()), options)
+            .unwrap();
+    policies.current().plan(&facts(vec![]), &Granted::default());
+    policies.reload(&PolicySource::Builtin("fixed"), None).unwrap();
+    let kept = store.load("goodput").unwrap().state;
+    assert!(!kept.is_empty(), "the reload has saved it");
+    assert_eq!(policies.current().identity().name, "fixed");
+    policies.reload(&goodput, None).unwrap();
+    assert_eq!(policies.current().snapshot().answer, Some(kept));
+}
+
+#[test]
 fn the_same_component_gives_the_recorded_answers_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("calls.jsonl");

@@ -11,7 +11,7 @@ use aio_engine::Tier;
 use aio_engine::chat::{ChatError, Message};
 use aio_engine::sampling::probability;
 use aio_engine::tokenizer::SpecialTokens;
-use aio_policy::Generation;
+use aio_policy::Decider;
 
 use crate::request::{Prompt, Request};
 use crate::runner::{Runner, ServeError};
@@ -35,7 +35,7 @@ impl Runner {
         &mut self,
         number: u64,
         request: &Request,
-        policy: &Generation,
+        policy: &Decider,
     ) -> Result<Planned, ServeError> {
         let prompts = self.encode_prompts(&request.prompt)?;
         let facts = RequestFacts {
@@ -66,10 +66,10 @@ impl Runner {
     fn ask(
         &mut self,
         request: &Request,
-        policy: &Generation,
+        policy: &Decider,
         planned: &mut Planned,
     ) -> Result<(), ServeError> {
-        let granted = granted(policy.imports(), request, &planned.prompts);
+        let granted = granted(&policy.imports(), request, &planned.prompts);
         for _ in 0..=MAX_PROBES {
             let asked = policy.plan(&planned.facts, &granted);
             planned.policy_seconds += asked.seconds;
@@ -158,7 +158,7 @@ impl Runner {
     }
 }
 
-/// What the policy imports of that which was granted.
+/// What the policy and its shadows import of that which was granted.
 fn granted(imports: &BTreeSet<Grant>, request: &Request, prompts: &[Vec<u32>]) -> Granted {
     let mut granted = Granted::default();
     for import in imports {
@@ -289,6 +289,7 @@ mod tests {
             sampling: Default::default(),
             stop: Vec::new(),
             metadata: [("client".to_owned(), "a".to_owned())].into(),
+            key: None,
         };
         let prompts = [vec![1, 2], vec![3]];
         let lent =

@@ -28,6 +28,10 @@ pub struct Request {
     pub stop: Vec<String>,
     /// What the client says of the request, for policies that are granted it.
     pub metadata: BTreeMap<String, String>,
+    /// What is stable about the request, where a canary serves a share of them:
+    /// requests of one key go the same way (see [`aio_policy::request_key`]).
+    /// `None`: the request's number.
+    pub key: Option<u64>,
 }
 
 /// Where an answer goes as it comes.

@@ -1,15 +1,13 @@
 //! One round of one request: ask the policy if it is due, draft, verify in one
 //! pass, commit what the target itself would have said, roll the rest back.
 
-use std::sync::Arc;
-
 use aio_core::{
     Action, Draft, Drafter, Failure, FailureKind, FinishReason, Hook, Load, Plan, RoundContext,
     RoundFacts, RoundRecord,
 };
 use aio_engine::drafter::{lookup, model};
 use aio_engine::sampling::Sampler;
-use aio_policy::Generation;
+use aio_policy::Decider;
 
 use crate::request::Sink;
 use crate::runner::{Runner, ServeError};
@@ -17,8 +15,8 @@ use crate::text::AnswerText;
 
 /// A request that is being answered.
 pub(crate) struct Running {
-    /// The policy that planned it, to the end.
-    pub(crate) generation: Arc<Generation>,
+    /// The policy that planned it, to the end, and its shadows.
+    pub(crate) policy: Decider,
     pub(crate) request: u64,
     pub(crate) tier: usize,
     pub(crate) draft: Draft,
@@ -177,25 +175,35 @@ impl Runner {
     }
 
     /// Asks the policy about the request if its plan wants that now, and
-    /// carries out the answer.
+    /// carries out the answer. Shadows hear of every round: their plans want what
+    /// they want.
     fn consult(&mut self, running: &mut Running) -> (Option<Action>, String) {
         let recent = running.rounds.len() - running.told;
         let due = running.ask_every > 0 && recent >= running.ask_every as usize;
-        if !due || !running.generation.wants_rounds() {
+        let asks = due && running.policy.wants_rounds();
+        if !asks && !running.policy.shadows_rounds() {
             return (None, String::new());
         }
-        let facts = self.round_facts(running, recent);
+        let mut facts = self.round_facts(running, running.told);
         let context = RoundContext {
             tiers: self.tiers.facts(),
             acceptance: self.acceptance.facts().to_vec(),
             load: Load { running: 1, queued: 0 },
         };
-        let asked = running.generation.rounds(&context, std::slice::from_ref(&facts));
-        running.told = running.rounds.len();
-        running.policy_seconds += asked.seconds;
-        running.policy_fuel += asked.fuel;
-        running.failures.extend(asked.failures);
-        match asked.answer.into_iter().next() {
+        let mut served = Vec::new();
+        if asks {
+            let asked = running.policy.rounds(&context, std::slice::from_ref(&facts));
+            running.told = running.rounds.len();
+            running.policy_seconds += asked.seconds;
+            running.policy_fuel += asked.fuel;
+            running.failures.extend(asked.failures);
+            served = asked.answer;
+        }
+        if running.policy.shadows_rounds() {
+            count_from(&mut facts, &running.rounds);
+            running.policy.round_begins(&context, std::slice::from_ref(&facts), &served);
+        }
+        match served.into_iter().next() {
             Some(decision) => self.carry_out(running, decision.action, decision.reason),
             None => (None, String::new()),
         }
@@ -242,11 +250,11 @@ impl Runner {
         Ok(())
     }
 
-    fn round_facts(&self, running: &Running, recent: usize) -> RoundFacts {
+    /// Where the request stands; what is recent is what came after round `told`.
+    fn round_facts(&self, running: &Running, told: usize) -> RoundFacts {
         let info = self.tiers.info();
-        let last = &running.rounds[running.told..];
         let found = lookup::find(&running.tokens, 1, info.max_ngram as usize);
-        RoundFacts {
+        let mut facts = RoundFacts {
             request: running.request,
             tier: running.tier as u32,
             round: running.rounds.len() as u32,
@@ -254,10 +262,19 @@ impl Runner {
             committed: running.committed() as u32,
             remaining: (running.max_tokens - running.committed()) as u32,
             draft: running.draft,
-            recent_rounds: recent as u32,
-            recent_drafted: last.iter().map(|r| r.drafted).sum(),
-            recent_accepted: last.iter().map(|r| r.accepted).sum(),
+            recent_rounds: 0,
+            recent_drafted: 0,
+            recent_accepted: 0,
             lookup_match: found.map_or(0, |m| m.length as u32),
-        }
+        };
+        count_from(&mut facts, &running.rounds[told..]);
+        facts
     }
+}
+
+/// These rounds are what is recent.
+fn count_from(facts: &mut RoundFacts, rounds: &[RoundRecord]) {
+    facts.recent_rounds = rounds.len() as u32;
+    facts.recent_drafted = rounds.iter().map(|r| r.drafted).sum();
+    facts.recent_accepted = rounds.iter().map(|r| r.accepted).sum();
 }

@@ -116,14 +116,14 @@ impl Runner {
         }
         self.requests += 1;
         // Whatever is loaded meanwhile, this request stays with what plans it.
-        let generation = self.policies.current();
-        let mut planned = self.plan(self.requests, request, &generation)?;
+        let policy = self.policies.for_request(request.key.unwrap_or(self.requests));
+        let mut planned = self.plan(self.requests, request, &policy)?;
         self.policies.remember(&planned.facts);
         let tier = planned.plan.tier as usize;
         sink.planned(&planned.plan, self.tiers.all()[tier].name());
         let tokens = std::mem::take(&mut planned.prompts[tier]);
         let mut running = Running {
-            generation,
+            policy,
             request: self.requests,
             tier,
             draft: planned.plan.draft,
@@ -153,9 +153,9 @@ impl Runner {
         let totals = totals(&running, &planned, prefill_seconds);
         self.tell_outcome(&mut running, &planned, &totals);
         let seconds = start.elapsed().as_secs_f64();
-        let generation = Arc::clone(&running.generation);
+        let policy = running.policy.clone();
         let record = self.record(running, planned, Totals { seconds, ..totals });
-        generation.ended(&record);
+        policy.ended(&record);
         self.policies.save_every(SAVE_PERIOD);
         Ok(record)
     }
@@ -185,7 +185,7 @@ impl Runner {
             prefill_milliseconds: (totals.prefill_seconds * 1e3) as f32,
             decode_milliseconds: (totals.decode_seconds * 1e3) as f32,
         };
-        let asked = running.generation.finished(std::slice::from_ref(&outcome));
+        let asked = running.policy.finished(std::slice::from_ref(&outcome));
         running.policy_seconds += asked.seconds;
         running.policy_fuel += asked.fuel;
         running.failures.extend(asked.failures);
@@ -204,7 +204,7 @@ impl Runner {
             prompt_tokens: running.prompt_tokens as u32,
             finish_reason: running.finish.unwrap_or(FinishReason::Error),
             tier,
-            policy: running.generation.identity().clone(),
+            policy: running.policy.identity().clone(),
             facts: planned.facts,
             probes: planned.probes,
             plan: planned.plan,
@@ -217,6 +217,7 @@ impl Runner {
             },
             memory: measure::memory(self.tiers.all().iter().map(Tier::memory)),
             failures: running.failures,
+            shadows: Vec::new(),
         }
     }
 }

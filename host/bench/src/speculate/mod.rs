@@ -272,7 +272,7 @@ impl Ours {
         // Greedy, as the peer is asked to be.
         let sampling = Sampling { temperature: 0.0, ..Sampling::default() };
         let (stop, metadata) = Default::default();
-        let request = Request { prompt, max_tokens, sampling, stop, metadata };
+        let request = Request { prompt, max_tokens, sampling, stop, metadata, key: None };
         self.runner.replace_policies(Arc::clone(&self.policies[setting]));
         Ok(self.runner.run(&request, &mut Nobody)?)
     }

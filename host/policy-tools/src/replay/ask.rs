@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use aio_core::{Action, FailureKind, Granted, ProbeResult, RequestFacts, RoundDecision, Verdict};
-use aio_policy::{Carried, LoadError, LoadedPolicy, Prepared, Setup};
+use aio_policy::{Carried, LoadError, LoadedPolicy, Prepared, Role, Setup};
 
 use super::compare::Difference;
 use super::estimate::Seen;
@@ -35,6 +35,10 @@ pub(super) fn ask(
             None if same => generation.config.clone(),
             config => config.clone(),
         };
+        // What a shadow answered was never done: there is nothing to lay another beside.
+        if !same && generation.role == Role::Shadow {
+            continue;
+        }
         // What a policy had learnt is its own.
         let carried = generation.carried.clone().filter(|_| same);
         let setup = Setup {

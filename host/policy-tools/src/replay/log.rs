@@ -179,7 +179,8 @@ fn take(runs: &mut Vec<HostRun>, event: Event, line: usize) -> Result<(), String
         Event::Snapshot { generation, state: text } => {
             (generation, RecordedCall::Snapshot { state: state(text)? })
         }
-        Event::Begin { .. } => return Ok(()),
+        // Who serves from then on asks nothing new.
+        Event::Begin { .. } | Event::Promoted { .. } => return Ok(()),
     };
     let known = run.generations.iter_mut().find(|g| g.policy.generation == generation);
     let known = known.ok_or_else(|| format!("generation {generation} was never started"))?;

@@ -3,14 +3,14 @@
 
 use std::process::ExitCode;
 
-use aio_core::FinishReason;
+use aio_core::{FinishReason, RequestRecord};
 use aio_engine::chat::Message;
 use aio_engine::sampling::Sampling;
 use aio_serve::{Prompt, Runner};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 
-use super::{RunArgs, Stream, explain, run_request};
+use super::{RunArgs, Stream, explain, run_request, shadows};
 use crate::terminal;
 
 const HELP: &str = "\
@@ -27,7 +27,7 @@ pub(super) fn converse(
     let mut editor = DefaultEditor::new()?;
     let opening: Vec<Message> = args.system.iter().map(Message::system).collect();
     let mut messages = opening.clone();
-    let mut last = None;
+    let mut last: Option<RequestRecord> = None;
     let mut given = args.prompt.clone();
     eprintln!("Ask away; /help lists commands, Ctrl-C stops an answer, Ctrl-D leaves.");
     loop {
@@ -44,8 +44,11 @@ pub(super) fn converse(
             "/exit" => break,
             "/help" => eprintln!("{HELP}"),
             "/reset" => messages.clone_from(&opening),
-            "/explain" => match &last {
-                Some(record) => explain::explain(record, runner.tiers().info()),
+            "/explain" => match &mut last {
+                Some(record) => {
+                    record.shadows = shadows(runner);
+                    explain::explain(record, runner.tiers().info());
+                }
                 None => eprintln!("nothing has been answered yet"),
             },
             command if command.starts_with('/') && !command.contains(' ') => {
@@ -69,6 +72,9 @@ pub(super) fn converse(
                         }
                         messages.push(Message::assistant(&record.text));
                         last = Some(record);
+                        if terminal::is_ending() {
+                            return Ok(terminal::interrupted_code());
+                        }
                     }
                     Err(error) => {
                         // The turn is taken back, so that the conversation can go on.

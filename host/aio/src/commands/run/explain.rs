@@ -82,6 +82,9 @@ pub(super) fn explain(record: &RequestRecord, host: &HostInfo) {
     }
     plan(record, host);
     rounds(record);
+    for shadow in &record.shadows {
+        eprintln!("shadow   {shadow}");
+    }
     let totals = &record.totals;
     eprintln!(
         "time     {:.2} s: probes {:.2}, prompt {:.2}, drafting and verifying {:.2}, policy {:.5} ({} fuel)",

@@ -8,14 +8,17 @@ use std::io::{IsTerminal, Read, Write};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
-use aio_core::{FinishReason, RequestRecord};
-use aio_engine::chat::Message;
+use aio_core::{FinishReason, RequestRecord, ShadowReport};
+use aio_engine::chat::{Message, Role};
 use aio_engine::sampling::Sampling;
 use aio_serve::{Prompt, Request, Runner, Sink};
 use anyhow::{Context, bail};
 use clap::Args;
 
+use crate::commands::policy_candidates::CandidateOptions;
 use crate::commands::policy_options::PolicyOptions;
 use crate::terminal;
 
@@ -34,6 +37,8 @@ Examples:
   aio run --policy ./my-policy.wasm --policy-config @config.json --json \"...\"
   aio run --policy ./router.wasm --grant prompt-text --record calls.jsonl \"...\"
   aio run --chat --policy ./my-policy.wasm --watch
+  aio run --canary next.wasm=10% --canary-config '{\"drafter\":\"lookup\"}' \"...\"
+  aio run --shadow goodput --shadow next.wasm --explain \"...\"
   aio run --policy fixed --policy-config '{\"tier\":\"qwen2.5-coder-1.5b\",\"drafter\":\"lookup\",\"draft_length\":8}' \"...\"")]
 pub struct RunArgs {
     /// The prompt; without it and --file, stdin is read if it is piped
@@ -61,6 +66,8 @@ pub struct RunArgs {
     policy_config: Option<String>,
     #[command(flatten)]
     policy_options: PolicyOptions,
+    #[command(flatten)]
+    candidates: CandidateOptions,
     /// Something about the request, for policies that are granted metadata (may be
     /// given several times)
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
@@ -115,6 +122,8 @@ pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     // Anything wrong with the prompt is said before models are fetched and loaded.
     let prompt = if args.chat { None } else { Some(args.prompt()?) };
     let mut runner = setup::runner(&args)?;
+    let policies = Arc::clone(runner.policies());
+    terminal::at_exit(move || policies.save());
     let _reloading = setup::reload_when_asked(&args, runner.policies())?;
     let ended = match prompt {
         Some(prompt) => answer(&args, &mut runner, args.request(prompt, sampling)),
@@ -139,6 +148,7 @@ impl RunArgs {
 
     fn request(&self, prompt: Prompt, sampling: Sampling) -> Request {
         Request {
+            key: Some(aio_policy::request_key(opening(&prompt))),
             prompt,
             max_tokens: self.max_tokens,
             sampling,
@@ -171,6 +181,16 @@ impl RunArgs {
     }
 }
 
+/// What a request begins with: what makes it the same request another time.
+fn opening(prompt: &Prompt) -> &str {
+    match prompt {
+        Prompt::Raw(text) => text,
+        Prompt::Chat(messages) => {
+            messages.iter().find(|m| m.role == Role::User).map_or("", |m| m.content.as_str())
+        }
+    }
+}
+
 fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
@@ -190,16 +210,18 @@ fn from_stdin() -> anyhow::Result<String> {
 
 fn answer(args: &RunArgs, runner: &mut Runner, request: Request) -> anyhow::Result<ExitCode> {
     let record = if args.json {
-        let record = run_request(runner, &request, &mut Silent)?;
+        let mut record = run_request(runner, &request, &mut Silent)?;
+        record.shadows = shadows(runner);
         let mut stdout = std::io::stdout().lock();
         serde_json::to_writer(&mut stdout, &record)?;
         writeln!(stdout)?;
         record
     } else {
         let mut stream = Stream::default();
-        let record = run_request(runner, &request, &mut stream)?;
+        let mut record = run_request(runner, &request, &mut stream)?;
         stream.end()?;
         if args.explain {
+            record.shadows = shadows(runner);
             explain::explain(&record, runner.tiers().info());
         }
         explain::footer(&record);
@@ -207,7 +229,16 @@ fn answer(args: &RunArgs, runner: &mut Runner, request: Request) -> anyhow::Resu
     };
     explain::failures(&record);
     let interrupted = record.finish_reason == FinishReason::Cancelled;
-    Ok(if interrupted { ExitCode::from(terminal::INTERRUPTED) } else { ExitCode::SUCCESS })
+    Ok(if interrupted { terminal::interrupted_code() } else { ExitCode::SUCCESS })
+}
+
+/// How long a report waits for shadows that are behind.
+const SHADOWS_TIME: Duration = Duration::from_secs(2);
+
+/// What the shadows said so far, once they have answered.
+fn shadows(runner: &Runner) -> Vec<ShadowReport> {
+    runner.policies().settle_shadows(SHADOWS_TIME);
+    runner.policies().shadow_reports()
 }
 
 /// Answers one request; Ctrl-C ends the answer instead of the program.

@@ -23,12 +23,14 @@ pub(super) fn runner(args: &RunArgs) -> anyhow::Result<Runner> {
     // fetched and loaded.
     let config = policy_config(args)?;
     watched(args, &policy_source)?;
+    let candidates = args.candidates.candidates()?;
     let limits = args.policy_options.limits()?;
     let options = args.policy_options.options(&limits)?;
     let sources = tier_sources(&args.tiers)?;
     let tiers = Tiers::open(&sources, &*device, args.context.map(|n| n as usize))?;
     let setup = args.policy_options.setup(tiers.info().clone(), config, limits);
     let policies = PolicyHost::load(&runtime()?, &policy_source, setup, options)?;
+    candidates.place(&policies)?;
     Ok(Runner::new(tiers, Arc::new(policies)))
 }
 
