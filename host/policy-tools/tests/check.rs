@@ -235,13 +235,18 @@ fn check_animals(animals: Vec<Animal>) {
                 let first = failed().next().unwrap_or_else(|| panic!("{name}: {checked:#?}"));
                 assert!(first.message.contains(says), "{name}: {first:?}");
             }
-            End::Fails(_, _, says) => assert!(failed().any(|r| r.says(says)), "{name}: {checked:#?}"),
+            End::Fails(_, _, says) => {
+                assert!(failed().any(|r| r.says(says)), "{name}: {checked:#?}")
+            }
             // Some of them ask for probe after probe, which is another failure.
             End::Clamped(..) => {
                 let remarked = checked.steps.iter().any(|r| r.says("brought into bounds"));
                 assert!(remarked, "{name}: {checked:#?}");
             }
-            End::Harmless(_) => assert!(checked.passed, "{name}: {checked:#?}"),
+            // What a host does not mind may still be no description.
+            End::Harmless(_) => {
+                assert!(failed().all(|r| r.step == Step::Describe), "{name}: {checked:#?}");
+            }
         }
     }
 }

@@ -60,6 +60,7 @@ mod source;
 mod state;
 mod strikes;
 mod ticker;
+mod undecided;
 mod watch;
 
 pub use describe::Description;
