@@ -180,7 +180,9 @@ fn steps(
     let prepared = match Prepared::new(runtime, source, &options.limits, &all) {
         Ok(prepared) => prepared,
         Err(error) => {
-            not_prepared(&error, &mut to.steps);
+            // What is not granted comes first where it is not all that is wrong.
+            let granted = Prepared::new(runtime, source, &options.limits, &options.grants);
+            not_prepared(&granted.err().unwrap_or(error), &mut to.steps);
             return None;
         }
     };

@@ -171,7 +171,7 @@ mod tests {
         }
         assert!(probe_result(0, 3, true).entropy < 0.3);
         assert!((probe_result(0, 4, false).entropy - 4f32.ln()).abs() < 1e-6);
-        assert_eq!(probe_result(0, 0, true).probabilities, Vec::<f32>::new());
+        assert!(probe_result(0, 0, true).probabilities.is_empty());
     }
 
     #[test]

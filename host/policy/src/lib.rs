@@ -66,6 +66,7 @@ mod state;
 mod status;
 mod strikes;
 mod ticker;
+mod undecided;
 mod watch;
 
 pub use asked::Asked;

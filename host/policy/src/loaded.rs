@@ -1,7 +1,7 @@
 //! One loaded policy: asks it, checks what it says, and answers in its place
 //! when it fails. Knows no scheduler and no tiers beyond what [`HostInfo`] says.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use aio_core::{
@@ -25,6 +25,7 @@ use crate::source::PolicySource;
 use crate::state::Carried;
 use crate::status::{Counts, PolicyStatus};
 use crate::strikes::{Standing, Strikes};
+use crate::undecided::Undecided;
 
 /// One loaded policy. One thread asks it at a time.
 pub struct LoadedPolicy {
@@ -270,16 +271,15 @@ impl LoadedPolicy {
         let mut call =
             self.ask(Hook::Rounds, |hooks, store| hooks.rounds(store, context, requests));
         let decisions = call.answer.take().unwrap_or_default();
-        let mut undecided: HashMap<u64, u32> =
-            requests.iter().map(|facts| (facts.request, facts.tier)).collect();
+        let mut undecided = Undecided::new(requests);
         let mut answer = Vec::with_capacity(decisions.len().min(requests.len()));
         let (mut unknown, mut changes) = (Vec::new(), Vec::new());
         for decision in decisions {
-            let Some(tier) = undecided.remove(&decision.request) else {
+            let Some(facts) = undecided.take(decision.request) else {
                 unknown.push(decision.request);
                 continue;
             };
-            let mut clamped = decision.clamped(tier, &self.setup.host);
+            let mut clamped = decision.clamped(facts.tier, &self.setup.host);
             make_printable(&mut clamped.value.reason);
             changes.extend(clamped.changes);
             answer.push(clamped.value);

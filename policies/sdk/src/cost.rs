@@ -97,7 +97,18 @@ impl CostTable {
 
     /// The smallest gear that holds that many rows.
     pub fn gear(&self, rows: u32) -> Option<&GearCost> {
-        self.gears.iter().find(|gear| gear.rows >= rows)
+        // One row is asked for most often, and the first gear holds it.
+        match self.gears.first() {
+            Some(first) if first.rows >= rows => Some(first),
+            _ => self.wider_than(rows.saturating_sub(1)).first(),
+        }
+    }
+
+    /// The gears of more than that many rows, ascending.
+    pub fn wider_than(&self, rows: u32) -> &[GearCost] {
+        let from = self.gears.partition_point(|gear| gear.rows <= rows);
+        // No place lies beyond the end.
+        self.gears.get(from..).unwrap_or_default()
     }
 
     /// Most rows of a pass; 0 without gears.

@@ -25,15 +25,47 @@
 //! It knows costs and acceptance, not where they were learned.
 
 use crate::acceptance::{CLASSES, class_of};
-use crate::cost::CostTable;
+use crate::cost::{CostTable, GearCost};
+
+/// The pass that a tier runs for a round, whatever is drafted: one row for each
+/// request. The same for all of them, so that it is looked up once.
+#[derive(Debug, Clone, Copy)]
+pub struct Pass<'a> {
+    /// Costs of the tier that answers.
+    pub costs: &'a CostTable,
+    /// Its rows.
+    pub rows: u32,
+    /// The gears that hold more: those that a draft could fill.
+    wider: &'a [GearCost],
+    /// Expected milliseconds.
+    milliseconds: f32,
+    /// One request's share of them.
+    share: f32,
+    /// Whether its gear was measured.
+    measured: bool,
+}
+
+impl<'a> Pass<'a> {
+    /// The pass of a request and of so many others.
+    pub fn new(costs: &'a CostTable, alongside: u32) -> Self {
+        let rows = alongside.saturating_add(1);
+        let milliseconds = costs.milliseconds(rows);
+        Self {
+            costs,
+            rows,
+            wider: costs.wider_than(rows),
+            milliseconds,
+            share: milliseconds / rows as f32,
+            measured: costs.gear(rows).is_some_and(|gear| gear.measured),
+        }
+    }
+}
 
 /// A round of a request that is to be decided.
 #[derive(Debug, Clone, Copy)]
 pub struct Round<'a> {
-    /// Costs of the tier that answers.
-    pub costs: &'a CostTable,
-    /// Rows of other requests in the same pass, one for each.
-    pub alongside: u32,
+    /// What is run even without a draft.
+    pub pass: Pass<'a>,
     /// What time is worth, in tokens per millisecond.
     pub pace: f32,
     /// Most tokens that may be drafted.
@@ -79,6 +111,16 @@ pub enum Reading {
     AtBest,
 }
 
+impl Reading {
+    /// Milliseconds of a pass in this gear.
+    fn of(self, gear: &GearCost) -> f32 {
+        match self {
+            Self::Expected => gear.milliseconds,
+            Self::AtBest => gear.at_best,
+        }
+    }
+}
+
 /// Lead in rate, as a share, below which a change of length is not worth telling.
 const LENGTH_MARGIN: f32 = 0.01;
 
@@ -94,33 +136,23 @@ const HARDLY: f32 = 0.02;
 impl Round<'_> {
     /// Milliseconds of a plain round: this request's share of the pass.
     pub fn plain_milliseconds(&self) -> f32 {
-        let rows = self.alongside.saturating_add(1);
-        self.costs.milliseconds(rows) / rows as f32
+        self.pass.share
     }
 
     /// A plain round.
     pub fn plain(&self) -> Weighed {
-        let milliseconds = self.plain_milliseconds();
-        let measured =
-            self.costs.gear(self.alongside.saturating_add(1)).is_some_and(|g| g.measured);
-        self.weigh(0, 1.0, milliseconds, measured)
+        self.weigh(0, 1.0, self.pass.share, self.pass.measured)
     }
 
     /// The length with the best rate of a draft by lookup, given acceptance by class
     /// of position: among the lengths that fill a gear, and the longest allowed.
     /// `None` where no gear holds a draft.
     pub fn lookup(&self, acceptance: &[f32; CLASSES], reading: Reading) -> Option<Weighed> {
-        let rows = self.alongside.checked_add(1)?;
-        let (plain, base) = (self.plain_milliseconds(), self.costs.milliseconds(rows));
         let (mut tokens, mut reached, mut length) = (1.0, 1.0, 0);
         let mut best = Best::default();
-        for gear in self.costs.gears().iter().filter(|gear| gear.rows > rows) {
-            let cost = match reading {
-                Reading::Expected => gear.milliseconds,
-                Reading::AtBest => gear.at_best,
-            };
-            let milliseconds = plain + cost - base;
-            let fills = (gear.rows - rows).min(self.most);
+        for gear in self.pass.wider {
+            let milliseconds = self.pass.share + reading.of(gear) - self.pass.milliseconds;
+            let fills = (gear.rows - self.pass.rows).min(self.most);
             while length < fills {
                 reached *= acceptance[class_of(length)];
                 tokens += reached;
@@ -148,36 +180,41 @@ impl Round<'_> {
         acceptance: &[f32; CLASSES],
         reading: Reading,
     ) -> Option<Weighed> {
-        let rows = self.alongside.checked_add(1)?;
-        let (plain, base) = (self.plain_milliseconds(), self.costs.milliseconds(rows));
         let one_row = model.costs.milliseconds(1);
-        let (mut tokens, mut reached, mut drafting, mut going) = (1.0, 1.0, 0.0, 1.0);
-        let mut best = Best::default();
-        let mut gears = self.costs.gears().iter().filter(|gear| gear.rows > rows).peekable();
-        for length in 1..=self.most {
-            while gears.next_if(|gear| gear.rows - rows < length).is_some() {}
-            let Some(gear) = gears.peek() else { break };
-            let cost = match reading {
-                Reading::Expected => gear.milliseconds,
-                Reading::AtBest => gear.at_best,
-            };
-            let share = acceptance[class_of(length - 1)];
-            reached *= share;
-            tokens += reached;
-            drafting += if length == 1 { model.first_pass } else { going * one_row };
-            going *= 1.0 - model.stops * (1.0 - share);
-            let milliseconds = plain + drafting + cost - base;
-            let weighed = self.weigh(length, tokens, milliseconds, gear.measured);
-            if self.held == Some(length) {
-                best.held = Some(weighed);
-            }
-            best.consider(weighed);
-            let best_length = best.best.map_or(0, |best| best.length);
-            if reached < HARDLY || length >= best_length + NO_BETTER {
-                break;
+        let (mut tokens, mut reached, mut drafting, mut going) = (1.0, 1.0, model.first_pass, 1.0);
+        let (mut best, mut length, mut enough) = (Best::default(), 0, NO_BETTER);
+        for gear in self.pass.wider {
+            let verifying = reading.of(gear);
+            let fills = (gear.rows - self.pass.rows).min(self.most);
+            while length < fills {
+                let share = acceptance[class_of(length)];
+                reached *= share;
+                tokens += reached;
+                if length > 0 {
+                    drafting += going * one_row;
+                }
+                length += 1;
+                going *= 1.0 - model.stops * (1.0 - share);
+                let milliseconds = self.pass.share + drafting + verifying - self.pass.milliseconds;
+                let weighed = self.weigh(length, tokens, milliseconds, gear.measured);
+                if self.held == Some(length) {
+                    best.held = Some(weighed);
+                }
+                if best.consider(weighed) {
+                    enough = length + NO_BETTER;
+                }
+                if reached < HARDLY || length >= enough {
+                    return best.take();
+                }
             }
         }
         best.take()
+    }
+
+    /// What was weighed for a round that differs in its pace alone: the best length
+    /// is the same, since it goes by the rate.
+    pub fn again(&self, weighed: Option<Weighed>) -> Option<Weighed> {
+        weighed.map(|w| self.weigh(w.length, w.tokens, w.milliseconds, w.measured))
     }
 
     fn weigh(&self, length: u32, tokens: f32, milliseconds: f32, measured: bool) -> Weighed {
@@ -197,19 +234,25 @@ impl Weighed {
 #[derive(Default)]
 struct Best {
     best: Option<Weighed>,
+    /// Its rate: a division, of which there is one for each length.
+    rate: f32,
     held: Option<Weighed>,
 }
 
 impl Best {
-    fn consider(&mut self, weighed: Weighed) {
-        if self.best.is_none_or(|best| weighed.rate() > best.rate()) {
-            self.best = Some(weighed);
+    /// Whether it is the best so far.
+    fn consider(&mut self, weighed: Weighed) -> bool {
+        let rate = weighed.rate();
+        let is_best = self.best.is_none() || rate > self.rate;
+        if is_best {
+            (self.best, self.rate) = (Some(weighed), rate);
         }
+        is_best
     }
 
     fn take(self) -> Option<Weighed> {
         let best = self.best?;
-        let held = self.held.filter(|h| h.rate() >= best.rate() * (1.0 - LENGTH_MARGIN));
+        let held = self.held.filter(|h| h.rate() >= self.rate * (1.0 - LENGTH_MARGIN));
         Some(held.unwrap_or(best))
     }
 }
@@ -237,7 +280,7 @@ mod tests {
     }
 
     fn round(costs: &CostTable, pace: f32) -> Round<'_> {
-        Round { costs, alongside: 0, pace, most: 31, held: None }
+        Round { pass: Pass::new(costs, 0), pace, most: 31, held: None }
     }
 
     #[test]
@@ -296,7 +339,7 @@ mod tests {
     #[test]
     fn in_company_a_draft_pays_for_the_rows_that_it_adds() {
         let costs = costs(&[(1, 20.0), (8, 20.0), (64, 150.0), (128, 300.0)]);
-        let crowd = Round { alongside: 63, ..round(&costs, 64.0 / 150.0) };
+        let crowd = Round { pass: Pass::new(&costs, 63), ..round(&costs, 64.0 / 150.0) };
         assert!((crowd.plain_milliseconds() - 150.0 / 64.0).abs() < 1e-4);
         let best = crowd.lookup(&[0.9; CLASSES], Reading::Expected).unwrap();
         assert!(best.value < crowd.plain().value);
@@ -309,7 +352,7 @@ mod tests {
             q in 0.0f32..=1.0, most in 0u32..64, alongside in 0u32..100, pace in 0.0f32..1.0,
         ) {
             let costs = costs(&gears);
-            let round = Round { costs: &costs, alongside, pace, most, held: Some(3) };
+            let round = Round { pass: Pass::new(&costs, alongside), pace, most, held: Some(3) };
             let model = DraftModel { costs: &costs, first_pass: 1.0, stops: 0.5 };
             let found = [
                 round.lookup(&[q; CLASSES], Reading::AtBest),

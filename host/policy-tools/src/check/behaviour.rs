@@ -86,7 +86,7 @@ impl<'a> Played<'a> {
             return StepReport::new(step, Status::Failed, message).details(details);
         }
         if !remarks.is_empty() {
-            let message = format!("its answers are not what can be carried out: {}", remarks[0]);
+            let message = format!("a host makes do with it, but look at this: {}", remarks[0]);
             let mut details = remarks[1..].to_vec();
             cut(&mut details);
             return StepReport::new(step, Status::Warning, message).details(details);

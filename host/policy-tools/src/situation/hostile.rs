@@ -50,10 +50,11 @@ pub fn hostile() -> Vec<Situation> {
             host.tiers.iter_mut().for_each(bare);
         }),
         odd_hosts("a host with odd names and the greatest numbers", |host| {
-            (host.version, host.device) = (ODD.into(), ODD.repeat(50));
+            (host.version, host.device) = (ODD.into(), ODD.repeat(3));
             (host.max_draft_length, host.max_ngram) = (u32::MAX, u32::MAX);
             for tier in &mut host.tiers {
-                tier.name = ODD.repeat(20);
+                // Within what a reason may quote.
+                tier.name = ODD.repeat(3);
                 (tier.parameters, tier.weight_bytes) = (u64::MAX, u64::MAX);
                 (tier.kv_bytes_per_token, tier.context) = (u32::MAX, u32::MAX);
                 tier.tokenizer = u32::MAX;

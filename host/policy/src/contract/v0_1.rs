@@ -18,6 +18,7 @@ use crate::instance::Guest;
 use crate::log::Level;
 
 mod convert;
+mod rows;
 
 // Only the types and the imports are generated: every hook is optional, so the
 // exports are looked up by hand below.
@@ -182,8 +183,8 @@ type InitArguments = (String, Option<Vec<u8>>, wit::HostInfo);
 pub(crate) struct Hooks {
     describe: Func<(), (wit::Description,)>,
     init: Func<InitArguments, (Result<(), String>,)>,
-    plan: Func<(wit::RequestFacts,), (wit::Verdict,)>,
-    rounds: Func<(wit::RoundContext, Vec<wit::RoundFacts>), (Vec<wit::RoundDecision>,)>,
+    plan: Func<(rows::RequestFacts,), (wit::Verdict,)>,
+    rounds: Func<(rows::RoundContext, Vec<rows::RoundFacts>), (Vec<wit::RoundDecision>,)>,
     finished: Func<(Vec<wit::Outcome>,), ()>,
     snapshot: Func<(), (Vec<u8>,)>,
 }

@@ -21,28 +21,29 @@
 mod learned;
 mod options;
 mod reasons;
+mod remembered;
 mod request;
 mod situation;
+mod strangers;
 #[cfg(test)]
 mod tests;
 
 pub use learned::{Learned, MATCHES, match_class};
 pub use options::Options;
+pub use remembered::MOST_REQUESTS;
 
 use crate::cost::CostTable;
 use crate::explore::Explorer;
-use crate::goodput::{Reading, Round, Weighed};
+use crate::goodput::{Pass, Reading, Round, Weighed};
 use crate::hysteresis::{Held, Hysteresis};
 use crate::{
     Acceptance, Action, Draft, Drafter, FinishReason, HostInfo, Outcome, RequestFacts,
     RoundContext, RoundDecision, RoundFacts, TierFacts,
 };
+use remembered::Remembered;
 use request::{Asked, Request, Trial};
 use situation::Situation;
-
-/// Running requests that are remembered at most; the one not heard of for the
-/// longest is forgotten first.
-pub const MOST_REQUESTS: usize = 512;
+use strangers::Strangers;
 
 /// The arms of the explorer.
 const TRY_LOOKUP: usize = 0;
@@ -76,9 +77,7 @@ pub struct Chooser {
     started: bool,
     has_learned: bool,
     calls: u64,
-    /// Ids of the running requests, ascending, and what is known of each.
-    ids: Vec<u64>,
-    requests: Vec<Request>,
+    requests: Remembered,
 }
 
 /// A tier: its costs, what was learned on it, and who can draft for it.
@@ -91,6 +90,7 @@ struct Tier {
     draft_tier: Option<usize>,
     /// Milliseconds of one row, guessed from the size of the weights.
     by_size: f32,
+    strangers: Strangers,
 }
 
 /// What one round is decided to do.
@@ -120,6 +120,7 @@ impl Chooser {
                 .find(|&draft| options.model && host.can_draft(draft, index))
                 .map(|draft| draft as usize),
             by_size: info.weight_bytes.max(1) as f32 / BYTES_PER_MILLISECOND,
+            strangers: Strangers::default(),
         };
         Self {
             options: Options {
@@ -132,8 +133,7 @@ impl Chooser {
             started: false,
             has_learned: !carried.is_empty(),
             calls: 0,
-            ids: Vec::new(),
-            requests: Vec::new(),
+            requests: Remembered::default(),
         }
     }
 
@@ -148,8 +148,7 @@ impl Chooser {
             request.draft_read = facts.prompt_tokens.get(tier as usize).copied().unwrap_or(0);
         }
         request.heard = self.calls;
-        let index = self.find(facts.request, Request::new(tier));
-        self.requests[index] = request;
+        self.requests.put(facts.request, request);
     }
 
     /// How the first round of a request is to draft, which nobody is asked about.
@@ -158,8 +157,7 @@ impl Chooser {
         self.admit(tier, facts);
         let Some(of_tier) = self.tiers.get(tier as usize) else { return Draft::NONE };
         let round = Round {
-            costs: &of_tier.costs,
-            alongside: facts.load.running.saturating_sub(1),
+            pass: Pass::new(&of_tier.costs, facts.load.running.saturating_sub(1)),
             pace: 0.0,
             most: self.options.max_length.min(facts.max_tokens.saturating_sub(2)),
             held: None,
@@ -203,13 +201,17 @@ impl Chooser {
         self.calls += 1;
         self.update_costs(&context.tiers);
         self.adopt(&context.acceptance);
+        self.tiers.iter_mut().for_each(|tier| tier.strangers.forget());
+        let mut next = 0;
         let running = context.load.running.max(requests.len() as u32).clamp(1, 1 << 16);
         let mut decisions = Vec::new();
         for facts in requests {
-            if only_admitted && self.ids.binary_search(&facts.request).is_err() {
+            let place = self.requests.find(facts.request, &mut next);
+            if only_admitted && place.is_none() {
                 continue;
             }
-            if let Some(decision) = self.round(facts, running) {
+            let Some(place) = self.known(facts, place) else { continue };
+            if let Some(decision) = self.round(facts, place, running) {
                 decisions.push(decision);
             }
         }
@@ -220,9 +222,9 @@ impl Chooser {
     /// they are forgotten.
     pub fn finished(&mut self, outcomes: &[Outcome]) {
         for outcome in outcomes {
-            let Ok(index) = self.ids.binary_search(&outcome.request) else { continue };
-            self.ids.remove(index);
-            self.requests.remove(index);
+            if !self.requests.remove(outcome.request) {
+                continue;
+            }
             let whole = matches!(outcome.finish, FinishReason::Stop | FinishReason::Length);
             if let Some(tier) = self.tiers.get_mut(outcome.tier as usize).filter(|_| whole) {
                 tier.learned.answered(outcome.committed);
@@ -248,7 +250,7 @@ impl Chooser {
 
     /// Requests that are remembered.
     pub fn remembered(&self) -> usize {
-        self.ids.len()
+        self.requests.len()
     }
 
     /// Takes in what passes cost. A tier of which nothing is measured is judged by
@@ -282,36 +284,19 @@ impl Chooser {
         }
     }
 
-    /// Index of a request, which is put in if it is new.
-    fn find(&mut self, id: u64, new: Request) -> usize {
-        match self.ids.binary_search(&id) {
-            Ok(index) if self.requests[index].tier == new.tier => index,
-            Ok(index) => {
-                self.requests[index] = new;
-                index
-            }
-            Err(_) => {
-                if self.ids.len() >= MOST_REQUESTS {
-                    let heard = self.requests.iter().enumerate().min_by_key(|(_, r)| r.heard);
-                    if let Some((oldest, _)) = heard {
-                        self.ids.remove(oldest);
-                        self.requests.remove(oldest);
-                    }
-                }
-                let index = self.ids.partition_point(|&known| known < id);
-                self.ids.insert(index, id);
-                self.requests.insert(index, new);
-                index
-            }
+    /// Where a request that is asked about is; it is remembered from now on if it
+    /// was not. `None` for one on a tier that is not there, and where all that can
+    /// be remembered are asked about.
+    fn known(&mut self, facts: &RoundFacts, place: Option<usize>) -> Option<usize> {
+        self.tiers.get(facts.tier as usize)?;
+        match place {
+            Some(place) if self.requests[place].tier == facts.tier => Some(place),
+            None if self.requests.is_full_of(self.calls) => None,
+            _ => Some(self.requests.put(facts.request, Request::new(facts.tier))),
         }
     }
 
-    fn round(&mut self, facts: &RoundFacts, running: u32) -> Option<RoundDecision> {
-        self.tiers.get(facts.tier as usize)?;
-        let index = match self.ids.binary_search(&facts.request) {
-            Ok(index) if self.requests[index].tier == facts.tier => index,
-            _ => self.find(facts.request, Request::new(facts.tier)),
-        };
+    fn round(&mut self, facts: &RoundFacts, index: usize, running: u32) -> Option<RoundDecision> {
         self.requests[index].heard = self.calls;
         self.settle(facts, index);
         let choice = self.choose(facts, index, running)?;
@@ -346,6 +331,9 @@ impl Chooser {
         let Some(done) = request.settle(facts, &mut tier.learned, &tier.costs, draft) else {
             return;
         };
+        if done.taught {
+            tier.strangers.forget();
+        }
         self.explorer.round(done.milliseconds);
         if !self.started && tier.costs.is_measured() {
             self.started = true;
@@ -361,8 +349,8 @@ impl Chooser {
     fn choose(&mut self, facts: &RoundFacts, index: usize, running: u32) -> Option<Choice> {
         let request = &self.requests[index];
         let situation = Situation::new(&self.tiers, request, &self.options, facts, running)?;
-        let (plain, lookup) = (situation.plain(), situation.lookup());
-        let once_read = situation.model();
+        let (plain, lookup) = (situation.plain(), situation.lookup(request));
+        let once_read = situation.model(request);
 
         let gain = once_read.map_or(0.0, |model| {
             let pace = request.overall_pace() / plain.milliseconds;
@@ -422,11 +410,11 @@ impl Chooser {
         let model = model
             .filter(|_| chosen != Drafter::Model && request.model_is_uncertain(facts.round))
             .filter(|_| {
-                let gain = situation.hoped_gain(&best);
+                let gain = situation.hoped_gain(request, &best);
                 gain > 0.0 && situation.pays_reading(gain, tokens_a_round(facts))
             })
             .map(|model| (Drafter::Model, model));
-        let wider = situation.worth_measuring(&best);
+        let wider = situation.worth_measuring(request, &best);
         let candidates = [(TRY_WIDTH, wider), (TRY_LOOKUP, lookup), (TRY_MODEL, model)];
         candidates.into_iter().find_map(|(arm, candidate)| {
             let (drafter, weighed) = candidate?;

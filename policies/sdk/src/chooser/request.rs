@@ -117,6 +117,8 @@ pub(super) struct Done {
     pub(super) tokens: u32,
     pub(super) milliseconds: f32,
     pub(super) trial: Option<Trial>,
+    /// Whether it taught anything about acceptance.
+    pub(super) taught: bool,
 }
 
 impl Request {
@@ -140,6 +142,16 @@ impl Request {
             fallback: None,
             asked: None,
         }
+    }
+
+    /// Whether anything was learned of lookup in this request.
+    pub(super) fn has_looked_up(&self) -> bool {
+        self.lookup_rounds > 0.0
+    }
+
+    /// Whether anything was learned of the draft model in this request.
+    pub(super) fn has_used_model(&self) -> bool {
+        self.model_rounds > 0.0
     }
 
     /// Tokens that the request makes in a plain round's time these days; at least
@@ -210,16 +222,19 @@ impl Request {
             return None;
         }
         let mut milliseconds = asked.plain_milliseconds;
+        let mut taught = false;
         if drafted > 0 {
             milliseconds += target.milliseconds(drafted + 1) - target.milliseconds(1);
         }
         match asked.drafter {
             Drafter::Lookup if drafted > 0 => {
                 self.learn_lookup(learned, asked.match_class, drafted, accepted);
+                taught = true;
             }
             Drafter::Model => {
                 let stopped = drafted < asked.length;
                 self.learn_model(learned, stopped, drafted, accepted);
+                taught = true;
                 self.model_round = facts.round;
                 let read = if stopped { drafted } else { drafted.saturating_sub(1) };
                 self.draft_read = known.saturating_add(accepted.min(read));
@@ -234,7 +249,7 @@ impl Request {
         let plain_rounds = milliseconds / asked.plain_milliseconds.max(1e-4);
         self.lately.note(tokens as f32, plain_rounds);
         self.overall.note(tokens as f32, plain_rounds);
-        Some(Done { tokens, milliseconds, trial: asked.trial })
+        Some(Done { tokens, milliseconds, trial: asked.trial, taught })
     }
 
     fn learn_lookup(&mut self, learned: &mut Learned, class: usize, drafted: u32, accepted: u32) {

@@ -3,8 +3,7 @@
 use super::learned::match_class;
 use super::request::Request;
 use super::{Options, Tier};
-use crate::acceptance::CLASSES;
-use crate::goodput::{DraftModel, Reading, Round, Weighed};
+use crate::goodput::{DraftModel, Pass, Reading, Round, Weighed};
 use crate::{Drafter, RoundFacts};
 
 /// How many times as wide as the widest measured pass one may be that is tried
@@ -18,9 +17,10 @@ const READING_MARGIN: f32 = 2.0;
 
 /// What a round may do, with all that is needed to weigh it.
 pub(super) struct Situation<'a> {
+    tier: &'a Tier,
     round: Round<'a>,
-    /// Acceptance of lookup after what matches now, if anything does.
-    after_match: Option<[f32; CLASSES]>,
+    /// The class of what matches now, if anything does that may be looked up.
+    match_class: Option<usize>,
     drafting: Option<Drafting<'a>>,
     /// The draft model's length in force.
     held: Option<u32>,
@@ -29,7 +29,6 @@ pub(super) struct Situation<'a> {
 /// The draft model for this request.
 struct Drafting<'a> {
     model: DraftModel<'a>,
-    acceptance: [f32; CLASSES],
     /// Milliseconds of reading the prompt, if it has not been read.
     to_read: f32,
     /// Tokens that this is worth being spread over.
@@ -47,15 +46,13 @@ impl<'a> Situation<'a> {
         let tier = tiers.get(facts.tier as usize)?;
         let held = |drafter| (facts.draft.drafter == drafter).then_some(facts.draft.length);
         let mut round = Round {
-            costs: &tier.costs,
-            alongside: running.saturating_sub(1),
+            pass: Pass::new(&tier.costs, running.saturating_sub(1)),
             pace: 0.0,
             most: options.max_length.min(facts.remaining.saturating_sub(1)),
             held: held(Drafter::Lookup),
         };
         round.pace = request.pace() / round.plain_milliseconds();
         let matches = options.lookup && facts.lookup_match > 0;
-        let class = match_class(facts.lookup_match);
         let drafting = tier.draft_tier.and_then(|draft| tiers.get(draft)).map(|draft| {
             let known = facts.prompt_tokens.saturating_add(facts.committed);
             let unread = known.saturating_sub(request.draft_read).max(1);
@@ -69,14 +66,14 @@ impl<'a> Situation<'a> {
                     first_pass: one_row + catch_up,
                     stops: if options.min_confidence > 0.0 { tier.learned.stops } else { 0.0 },
                 },
-                acceptance: request.model_acceptance(&tier.learned),
                 to_read,
                 to_come: tier.learned.to_come(facts.committed, facts.remaining),
             }
         });
         Some(Self {
+            tier,
             round,
-            after_match: matches.then(|| request.lookup_acceptance(&tier.learned, class)),
+            match_class: matches.then(|| match_class(facts.lookup_match)),
             drafting,
             held: held(Drafter::Model),
         })
@@ -91,25 +88,45 @@ impl<'a> Situation<'a> {
         self.round.plain()
     }
 
-    pub(super) fn lookup(&self) -> Option<Weighed> {
-        self.round.lookup(self.after_match.as_ref()?, Reading::Expected)
+    pub(super) fn lookup(&self, request: &Request) -> Option<Weighed> {
+        let class = self.match_class?;
+        let weigh = || self.lookup_in(request, self.round, Reading::Expected);
+        if !request.has_looked_up() {
+            let key = (self.round.most, self.round.held, 0);
+            return self.round.again(self.tier.strangers.lookup(class, key, weigh));
+        }
+        weigh()
+    }
+
+    fn lookup_in(&self, request: &Request, round: Round<'_>, reading: Reading) -> Option<Weighed> {
+        let acceptance = request.lookup_acceptance(&self.tier.learned, self.match_class?);
+        round.lookup(&acceptance, reading)
     }
 
     /// The draft model, once it has read the prompt.
-    pub(super) fn model(&self) -> Option<Weighed> {
-        self.model_in(Round { held: self.held, ..self.round }, Reading::Expected)
+    pub(super) fn model(&self, request: &Request) -> Option<Weighed> {
+        let drafting = self.drafting.as_ref()?;
+        let round = Round { held: self.held, ..self.round };
+        let weigh = || self.model_in(request, round, Reading::Expected);
+        if !request.has_used_model() {
+            let key = (round.most, round.held, drafting.model.first_pass.to_bits());
+            return round.again(self.tier.strangers.model(key, weigh));
+        }
+        weigh()
     }
 
-    fn model_in(&self, round: Round<'_>, reading: Reading) -> Option<Weighed> {
+    fn model_in(&self, request: &Request, round: Round<'_>, reading: Reading) -> Option<Weighed> {
         let drafting = self.drafting.as_ref()?;
-        round.model(&drafting.model, &drafting.acceptance, reading)
+        let acceptance = request.model_acceptance(&self.tier.learned);
+        round.model(&drafting.model, &acceptance, reading)
     }
 
     /// Tokens by which the draft model would lead another choice, if half of its
     /// failures were bad luck.
-    pub(super) fn hoped_gain(&self, other: &Weighed) -> f32 {
+    pub(super) fn hoped_gain(&self, request: &Request, other: &Weighed) -> f32 {
         let Some(drafting) = &self.drafting else { return 0.0 };
-        let hoped = drafting.acceptance.map(|share| 0.5 + share / 2.0);
+        let acceptance = request.model_acceptance(&self.tier.learned);
+        let hoped = acceptance.map(|share| 0.5 + share / 2.0);
         let model = self.round.model(&drafting.model, &hoped, Reading::Expected);
         model.map_or(0.0, |model| model.value - other.value)
     }
@@ -132,16 +149,20 @@ impl<'a> Situation<'a> {
 
     /// What would beat `best` if passes wider than those measured were as cheap
     /// as can be hoped; weighed with what they are expected to cost.
-    pub(super) fn worth_measuring(&self, best: &Weighed) -> Option<(Drafter, Weighed)> {
-        let (costs, rows) = (self.round.costs, self.round.alongside.saturating_add(1));
+    pub(super) fn worth_measuring(
+        &self,
+        request: &Request,
+        best: &Weighed,
+    ) -> Option<(Drafter, Weighed)> {
+        let (costs, rows) = (self.round.pass.costs, self.round.pass.rows);
         let unmeasured = |gear: &&crate::cost::GearCost| gear.rows > rows && !gear.measured;
         let first = costs.gears().iter().find(unmeasured)?;
         let measured = costs.gears().iter().take_while(|gear| gear.rows < first.rows);
         let widest = measured.filter(|gear| gear.measured).last().map(|gear| gear.rows)?;
         let most = widest.max(rows).saturating_mul(FARTHER) - rows;
         let round = Round { most: most.min(self.round.most), held: None, ..self.round };
-        let lookup = self.after_match.as_ref().and_then(|a| round.lookup(a, Reading::AtBest));
-        let model = self.model_in(round, Reading::AtBest);
+        let lookup = self.lookup_in(request, round, Reading::AtBest);
+        let model = self.model_in(request, round, Reading::AtBest);
         let hopeful = [(Drafter::Lookup, lookup), (Drafter::Model, model)];
         hopeful.into_iter().find_map(|(drafter, weighed)| {
             let mut weighed = weighed.filter(|w| !w.measured && w.value > best.value)?;

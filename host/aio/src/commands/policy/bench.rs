@@ -60,7 +60,8 @@ fn text(Report { benched, machine }: &Report) -> String {
     let heading = ["call", "requests", "calls", "p50", "p90", "p99", "max", "fuel p50", "fuel p99"];
     let mut rows = vec![heading.map(str::to_owned).to_vec()];
     rows.extend(benched.rows.iter().map(line));
-    let failures = benched.failures.as_ref().map_or(String::new(), |(count, first)| {
+    let failures = benched.first_failure.as_ref().map_or(String::new(), |first| {
+        let count = benched.failures;
         format!("\n{count} failures, so these figures say little; the first: {first}\n")
     });
     format!(

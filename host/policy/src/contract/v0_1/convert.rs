@@ -8,7 +8,7 @@ use aio_core::{
     Verdict,
 };
 
-use super::{Description, wit};
+use super::{Description, rows, wit};
 
 fn list<'a, A: 'a, B: From<&'a A>>(from: &'a [A]) -> Vec<B> {
     from.iter().map(Into::into).collect()
@@ -42,14 +42,14 @@ impl From<&HostInfo> for wit::HostInfo {
     }
 }
 
-impl From<&Gear> for wit::Gear {
+impl From<&Gear> for rows::Gear {
     fn from(from: &Gear) -> Self {
         let &Gear { rows, compiled, milliseconds, compile_milliseconds } = from;
-        Self { rows, compiled, milliseconds, compile_milliseconds }
+        Self(wit::Gear { rows, compiled, milliseconds, compile_milliseconds })
     }
 }
 
-impl From<&TierFacts> for wit::TierFacts {
+impl From<&TierFacts> for rows::TierFacts {
     fn from(from: &TierFacts) -> Self {
         let TierFacts { gears } = from;
         Self { gears: list(gears) }
@@ -76,7 +76,7 @@ impl From<&ProbeResult> for wit::ProbeResult {
     }
 }
 
-impl From<&RequestFacts> for wit::RequestFacts {
+impl From<&RequestFacts> for rows::RequestFacts {
     fn from(from: &RequestFacts) -> Self {
         let RequestFacts {
             request,
@@ -113,14 +113,14 @@ impl From<&Acceptance> for wit::Acceptance {
     }
 }
 
-impl From<&RoundContext> for wit::RoundContext {
+impl From<&RoundContext> for rows::RoundContext {
     fn from(from: &RoundContext) -> Self {
         let RoundContext { tiers, acceptance, load } = from;
         Self { tiers: list(tiers), acceptance: list(acceptance), load: load.into() }
     }
 }
 
-impl From<&RoundFacts> for wit::RoundFacts {
+impl From<&RoundFacts> for rows::RoundFacts {
     fn from(from: &RoundFacts) -> Self {
         let &RoundFacts {
             request,
@@ -135,7 +135,7 @@ impl From<&RoundFacts> for wit::RoundFacts {
             recent_accepted,
             lookup_match,
         } = from;
-        Self {
+        Self(wit::RoundFacts {
             request,
             tier,
             round,
@@ -147,7 +147,7 @@ impl From<&RoundFacts> for wit::RoundFacts {
             recent_drafted,
             recent_accepted,
             lookup_match,
-        }
+        })
     }
 }
 

@@ -1,0 +1,183 @@
+//! `aio policy`: the tools for authors, as the command line has them.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn aio(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_aio"));
+    command.arg("policy").args(arguments).env_remove("RUST_BACKTRACE").env_remove("AIO_LOG");
+    command.env("AIO_CACHE", cache()).stdin(std::process::Stdio::null()).output().unwrap()
+}
+
+/// One folder for the code that all of these compile.
+fn cache() -> &'static Path {
+    static CACHE: std::sync::OnceLock<tempfile::TempDir> = std::sync::OnceLock::new();
+    CACHE.get_or_init(|| tempfile::tempdir().unwrap()).path()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// What a command prints that ends with this exit code and says nothing on stderr.
+#[track_caller]
+fn prints(arguments: &[&str], code: i32) -> String {
+    let Output { status, stdout, stderr } = aio(arguments);
+    assert_eq!(status.code(), Some(code), "{}{}", text(&stdout), text(&stderr));
+    assert_eq!(text(&stderr), "");
+    text(&stdout)
+}
+
+#[track_caller]
+fn json(arguments: &[&str], code: i32) -> Value {
+    serde_json::from_str(&prints(arguments, code)).unwrap()
+}
+
+/// The one sentence of a refused command.
+#[track_caller]
+fn refusal(arguments: &[&str], code: i32) -> String {
+    let Output { status, stdout, stderr } = aio(arguments);
+    assert_eq!(status.code(), Some(code), "{}", text(&stderr));
+    assert_eq!(text(&stdout), "");
+    let stderr = text(&stderr);
+    assert_eq!(stderr.lines().filter(|line| line.starts_with("error: ")).count(), 1, "{stderr}");
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    stderr
+}
+
+#[track_caller]
+fn assert_says(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{text:?} does not say {part:?}");
+    }
+}
+
+fn write(folder: &Path, name: &str, contents: impl AsRef<[u8]>) -> String {
+    let path = folder.join(name);
+    std::fs::write(&path, contents).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// A component of `tests/policies`.
+fn hostile(name: &str, folder: &Path) -> String {
+    let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/policies").join(name);
+    write(folder, &format!("{name}.wasm"), wat::parse_file(source.with_extension("wat")).unwrap())
+}
+
+#[test]
+fn inspect_tells_people_and_programs_what_a_policy_is() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_says(
+        &prints(&["inspect", "aio"], 0),
+        &["aio:policy@0.1.0", "sha256:", "must be granted  none", "entropy_threshold", "init_fuel"],
+    );
+    let inspected = json(&["inspect", "goodput", "--json"], 0);
+    assert_eq!(inspected["schema"], "aio-policy-inspect/1");
+    assert_eq!(inspected["hooks"].as_array().unwrap().len(), 6);
+    assert!(inspected["config_schema"]["properties"]["margin"].is_object());
+    let limits = ["--policy-limits", r#"{"fuel": 5000000}"#, "--json"];
+    let bounded = json(&[&["inspect", "fixed"], &limits[..]].concat(), 0);
+    assert_eq!(bounded["limits"]["fuel"], 5_000_000);
+    for (file, says) in [
+        (write(folder.path(), "text.wasm", "no WebAssembly"), "is not WebAssembly"),
+        (write(folder.path(), "cut.wasm", b"\0asm\x0d\0\x01\0\x07\x90"), "not a valid component"),
+        (hostile("imports-wasi", folder.path()), "WASI"),
+        ("/nowhere/a.wasm".to_owned(), "/nowhere/a.wasm"),
+        ("fixd".to_owned(), "name one of aio, fixed, goodput"),
+    ] {
+        assert_says(&refusal(&["inspect", &file], 1), &[says]);
+    }
+}
+
+#[test]
+fn check_ends_with_1_and_a_sentence_when_a_step_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_says(&prints(&["check", "aio"], 0), &["ok       dry run", "ok       determinism"]);
+    let traps = json(&["check", &hostile("traps", folder.path()), "--json"], 1);
+    assert_eq!((&traps["schema"], &traps["passed"]), (&"aio-policy-check/1".into(), &false.into()));
+    let steps = traps["steps"].as_array().unwrap();
+    let dry_run = steps.iter().find(|step| step["step"] == "dry-run").unwrap();
+    assert_eq!(dry_run["status"], "failed");
+    assert_says(dry_run["message"].as_str().unwrap(), &["the policy's plan", "safe plan"]);
+    let out_of_bounds = prints(&["check", &hostile("out-of-bounds", folder.path())], 0);
+    assert_says(&out_of_bounds, &["warning  dry run", "the plan's tier 99 does not exist"]);
+    let nothing = prints(&["check", &write(folder.path(), "empty.wasm", "")], 1);
+    assert_says(&nothing, &["FAILED   component", "is not WebAssembly", "skipped  dry run"]);
+    assert_says(&refusal(&["check", "aio", "--grant", "prompt"], 2), &["prompt-text"]);
+    assert_says(&refusal(&["check", "aio", "--policy-config", "{"], 1), &["no JSON"]);
+    assert_says(
+        &refusal(&["check", "aio", "--policy-limits", r#"{"fule": 1}"#], 1),
+        &["unknown field `fule`"],
+    );
+}
+
+#[test]
+fn test_runs_files_and_folders_of_cases() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = r#"{"name": "good", "calls": [{"plan": {}, "expect": {"decided": {"tier": 1}}}]}"#;
+    let bad = good.replace("good", "bad").replace("1}", "0}");
+    write(folder.path(), "1.json", good);
+    write(folder.path(), "2.json", format!("[{good}, {bad}]"));
+    let all = folder.path().to_str().unwrap();
+    let said = prints(&["test", "fixed", all], 1);
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 6, "{said}");
+    assert!(lines[0].starts_with("ok") && lines[0].ends_with("1.json: good"), "{said}");
+    assert!(lines[2].starts_with("FAILED") && lines[2].ends_with("2.json: bad"), "{said}");
+    assert_eq!(lines[3].trim(), "call 1 (plan): decided.tier: expected 0, got 1");
+    assert_eq!(lines[5], "fixed: 2 passed, 1 failed");
+    let tested = json(&["test", "fixed", all, "--json"], 1);
+    assert_eq!(tested["schema"], "aio-policy-test/1");
+    assert_eq!((&tested["passed"], &tested["failed"]), (&2.into(), &1.into()));
+
+    let misspelt = write(folder.path(), "x", "{\"name\": \"a\",\n \"calls\": [{\"plam\": {}}]}");
+    assert_says(&refusal(&["test", "fixed", &misspelt], 1), &[&misspelt, "`plam`", "line 2"]);
+    assert_says(&refusal(&["test", "fixed", "/nowhere.json"], 1), &["/nowhere.json"]);
+    assert_says(&refusal(&["test", "fixed"], 1), &["name the files or folders"]);
+    let empty = tempfile::tempdir().unwrap();
+    assert_says(
+        &refusal(&["test", "fixed", empty.path().to_str().unwrap()], 1),
+        &["no .json file"],
+    );
+}
+
+#[test]
+fn the_defaults_of_cases_are_printed_in_the_form_of_cases() {
+    let defaults = json(&["test", "--defaults"], 0);
+    assert_eq!(defaults["plan"]["prompt_tokens"], serde_json::json!([200, 200]));
+    let folder = tempfile::tempdir().unwrap();
+    let case = serde_json::json!({"name": "as printed", "host": defaults["host"], "calls": [
+        {"plan": defaults["plan"]}, {"rounds": defaults["rounds"]}, {"finished": defaults["finished"]},
+    ]});
+    let file = write(folder.path(), "case.json", case.to_string());
+    assert_says(&prints(&["test", "goodput", &file], 0), &["1 passed, 0 failed"]);
+}
+
+#[test]
+fn bench_measures_each_hook_and_names_the_machine() {
+    let said = prints(&["bench", "fixed", "--calls", "100"], 0);
+    assert_says(&said, &["Linux", "load, cold", "rounds", "64", "fuel p99"]);
+    let benched = json(&["bench", "fixed", "--calls", "100", "--json"], 0);
+    assert_eq!(benched["schema"], "aio-policy-bench/1");
+    assert!(benched["machine"]["cores"].as_u64() > Some(0));
+    let rows = benched["rows"].as_array().unwrap();
+    let plan = rows.iter().find(|row| row["what"] == "plan").unwrap();
+    assert!(plan["fuel"]["p50"].as_u64() > Some(0) && plan["calls"].as_u64() >= Some(100));
+    assert_says(&refusal(&["bench", "fixed", "--calls", "5"], 1), &["100 calls"]);
+}
+
+#[test]
+fn diff_has_the_exit_codes_of_diff() {
+    assert_says(&prints(&["diff", "fixed", "fixed"], 0), &["nothing differs"]);
+    let said = prints(&["diff", "fixed", "aio"], 1);
+    assert_says(&said, &["Component", "Configuration", "Answers", "Fuel", "they differ"]);
+    let json = json(&["diff", "aio", "aio", "--config-b", r#"{"preset": "paper"}"#, "--json"], 1);
+    assert_eq!((&json["schema"], &json["same"]), (&"aio-policy-diff/1".into(), &false.into()));
+    assert_says(&refusal(&["diff", "fixed", "/nowhere.wasm"], 2), &["/nowhere.wasm"]);
+    assert_says(&refusal(&["diff", "fixed", "fixed", "--config-a", "{"], 2), &["--config-a"]);
+    assert_says(&refusal(&["diff", "fixed"], 2), &["<B>"]);
+}
