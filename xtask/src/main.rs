@@ -2,6 +2,7 @@
 //! needs is here.
 
 mod checksums;
+mod component;
 mod policies;
 mod toolchain;
 
@@ -36,11 +37,32 @@ enum Chore {
         #[arg(long, value_enum, default_value_t)]
         toolchain: ToolchainChoice,
     },
+    /// Makes a component of a core module, as `wasm-tools component` does: for
+    /// policies in languages whose compiler makes core modules.
+    Component {
+        /// The core module.
+        module: PathBuf,
+        /// Folder of the WIT package that has the world, its dependencies in `deps`.
+        /// Leave it out where the module says itself which world it is of.
+        #[arg(long, requires = "world")]
+        wit: Option<PathBuf>,
+        /// The world that the module was built for.
+        #[arg(long, requires = "wit")]
+        world: Option<String>,
+        /// Where to write the component.
+        #[arg(short, long)]
+        output: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
-    let Chore::Policies { check, only, toolchain } = Arguments::parse().chore;
-    match run(check, &only, toolchain) {
+    let done = match Arguments::parse().chore {
+        Chore::Policies { check, only, toolchain } => run(check, &only, toolchain),
+        Chore::Component { module, wit, world, output } => {
+            component::make(&module, wit.as_deref().zip(world.as_deref()), &output)
+        }
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
-use wit_component::ComponentEncoder;
 
 use crate::Workspace;
 use crate::checksums::{Checksums, Entry};
@@ -103,10 +102,7 @@ fn build(workspace: &Workspace, name: &str, toolchain: &Toolchain) -> Result<Vec
     let file = format!("{}.wasm", package.replace('-', "_"));
     let path = workspace.target.join(TARGET).join("policy").join(file);
     let module = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    ComponentEncoder::default()
-        .validate(true)
-        .module(&module)
-        .and_then(ComponentEncoder::encode)
+    crate::component::encode(&module)
         .with_context(|| format!("{package} does not become a component"))
 }
 

@@ -25,6 +25,7 @@ Start here:
   aio models list
   aio graph smollm2-135m --gear 8
   aio bench engine --help
+  aio policy inspect aio
 
 Environment: AIO_CACHE names the folder for models (else the user's cache folder);
 AIO_CPU bounds the cpu device's instruction set (avx512, avx2, portable);
@@ -42,6 +43,7 @@ enum Command {
     Models(commands::models::ModelsArgs),
     Graph(commands::graph::GraphArgs),
     Bench(commands::bench::BenchArgs),
+    Policy(commands::policy::PolicyArgs),
 }
 
 fn main() -> ExitCode {
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         Command::Models(args) => commands::models::run(args).map(|()| ExitCode::SUCCESS),
         Command::Graph(args) => commands::graph::run(&args),
         Command::Bench(args) => commands::bench::run(args),
+        Command::Policy(args) => commands::policy::run(args),
     };
     match result {
         Ok(code) => code,

@@ -20,6 +20,12 @@ pub enum Hook {
     Snapshot,
 }
 
+impl Hook {
+    /// All there are, in the order in which they are called.
+    pub const ALL: [Self; 6] =
+        [Self::Describe, Self::Init, Self::Plan, Self::Rounds, Self::Finished, Self::Snapshot];
+}
+
 impl std::fmt::Display for Hook {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

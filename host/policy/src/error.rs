@@ -84,6 +84,16 @@ pub enum LoadError {
         /// What it wants.
         grant: Grant,
     },
+    /// The component was built against another version of the contract.
+    #[error(
+        "policy \"{policy}\" was built against aio:policy@{version}, but this host speaks {CONTRACT}: build it against that, or take an aio that speaks the other"
+    )]
+    Version {
+        /// The policy.
+        policy: String,
+        /// What it imports.
+        version: String,
+    },
     /// The component imports something else that is not offered.
     #[error(
         "policy \"{policy}\" imports {import}, which this host does not offer: build it against the contract {CONTRACT}, which offers a log and what an operator grants"
@@ -219,6 +229,7 @@ impl LoadError {
             | Self::Runtime { .. } => Step::Compile,
             Self::Wasi { .. }
             | Self::NotGranted { .. }
+            | Self::Version { .. }
             | Self::Import { .. }
             | Self::HookType { .. }
             | Self::NoHooks { .. } => Step::Check,

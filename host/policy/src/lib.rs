@@ -47,6 +47,7 @@ mod call;
 mod canary;
 mod contract;
 mod decider;
+mod describe;
 mod error;
 mod event;
 mod generation;
@@ -69,6 +70,7 @@ mod watch;
 
 pub use asked::Asked;
 pub use decider::Decider;
+pub use describe::Description;
 pub use error::{LoadError, Step};
 pub use event::{Event, RECORD_SCHEMA, Recorder, Role, from_hex};
 pub use generation::Generation;

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use aio_core::Grant;
+use aio_core::{Grant, Hook};
 use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, InstancePre};
 
@@ -30,6 +30,8 @@ pub struct Prepared {
     pub(crate) pre: InstancePre<Guest>,
     pub(crate) exports: Exports,
     imports: BTreeSet<Grant>,
+    import_names: Vec<String>,
+    export_names: Vec<String>,
 }
 
 impl std::fmt::Debug for Prepared {
@@ -69,7 +71,9 @@ impl Prepared {
         let pre = runtime.linker.instantiate_pre(&component).map_err(|error| {
             LoadError::Invalid { policy: name.clone(), reason: one_line(&error) }
         })?;
-        Ok(Self { name, digest, bytes: bytes.len() as u64, pre, exports, imports })
+        let (import_names, export_names) = names(runtime, &component);
+        let bytes = bytes.len() as u64;
+        Ok(Self { name, digest, bytes, pre, exports, imports, import_names, export_names })
     }
 
     /// What the source is called.
@@ -90,6 +94,21 @@ impl Prepared {
     /// What it imports of that which must be granted.
     pub fn imports(&self) -> &BTreeSet<Grant> {
         &self.imports
+    }
+
+    /// The names of all that it imports, what is free to all policies included.
+    pub fn import_names(&self) -> &[String] {
+        &self.import_names
+    }
+
+    /// The names of all that it exports, whether the contract knows them or not.
+    pub fn export_names(&self) -> &[String] {
+        &self.export_names
+    }
+
+    /// The contract's hooks that it exports.
+    pub fn hooks(&self) -> Vec<Hook> {
+        Hook::ALL.into_iter().filter(|hook| self.exports.has(*hook)).collect()
     }
 
     /// The version of the contract that it speaks.
@@ -128,6 +147,9 @@ fn check_imports(
                 granted.insert(grant);
             }
             Some(Import::Granted(grant)) => return Err(LoadError::NotGranted { policy, grant }),
+            None if let Some(version) = v0_1::other_version(import) => {
+                return Err(LoadError::Version { policy, version: shown(version) });
+            }
             None if import.starts_with("wasi:") => {
                 return Err(LoadError::Wasi { policy, import: shown(import) });
             }
@@ -135,6 +157,14 @@ fn check_imports(
         }
     }
     Ok(granted)
+}
+
+/// What a component imports and exports by name, fit for a terminal.
+fn names(runtime: &PolicyRuntime, component: &Component) -> (Vec<String>, Vec<String>) {
+    let of = component.component_type();
+    let imports = of.imports(&runtime.engine).map(|(name, _)| printable(name, NAME_BYTES));
+    let exports = of.exports(&runtime.engine).map(|(name, _)| printable(name, NAME_BYTES));
+    (imports.collect(), exports.collect())
 }
 
 /// Bounds the components within one, and the places where it instantiates them.

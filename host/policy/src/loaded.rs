@@ -5,14 +5,15 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
 use aio_core::{
-    Clamped, Failure, FailureKind, Grant, Granted, Hook, HostInfo, MAX_LABEL_BYTES, MAX_PROBES,
-    Outcome, Plan, PolicyIdentity, RequestFacts, RoundContext, RoundDecision, RoundFacts, Verdict,
+    Clamped, Failure, FailureKind, Grant, Granted, Hook, HostInfo, MAX_PROBES, Outcome, Plan,
+    PolicyIdentity, RequestFacts, RoundContext, RoundDecision, RoundFacts, Verdict,
 };
 use serde::de::IgnoredAny;
 
 use crate::asked::{Asked, Call};
 use crate::call::Phase;
-use crate::contract::v0_1::{Description, Hooks};
+use crate::contract::v0_1::Hooks;
+use crate::describe::{Description, WORDS_BYTES, start_error};
 use crate::error::LoadError;
 use crate::event::Role;
 use crate::instance::{Guest, Instance, StartError};
@@ -24,12 +25,6 @@ use crate::source::PolicySource;
 use crate::state::Carried;
 use crate::status::{Counts, PolicyStatus};
 use crate::strikes::{Standing, Strikes};
-
-/// Most bytes of a policy's own words (a summary, a refusal) that are kept.
-const WORDS_BYTES: usize = 1024;
-
-/// Most bytes of a configuration's schema that are kept.
-const SCHEMA_BYTES: usize = 64 * 1024;
 
 /// One loaded policy. One thread asks it at a time.
 pub struct LoadedPolicy {
@@ -435,20 +430,14 @@ impl LoadedPolicy {
         policy: &str,
         kept: impl FnOnce(&str) -> Option<Carried>,
     ) -> Result<(), LoadError> {
-        let policy = || policy.to_owned();
-        let failed = |failure| LoadError::Failed { policy: policy(), failure };
-        let mut instance = self.instantiate().map_err(|error| match error {
-            StartError::Failed(failure) => failed(failure),
-            StartError::WrongType(wrong) => {
-                LoadError::HookType { policy: policy(), hook: wrong.hook, reason: wrong.reason }
-            }
-        })?;
+        let failed = |failure| LoadError::Failed { policy: policy.to_owned(), failure };
+        let mut instance = self.instantiate().map_err(|error| start_error(policy, error))?;
         let describe = Phase::Hook(Hook::Describe);
         let description = instance
             .call(describe, &self.setup.limits, |hooks, store| hooks.describe(store))
             .map_err(failed)?;
         if let Some(description) = description {
-            self.describe(description);
+            self.describe(description.into());
             instance.log().rename(self.identity.name.clone());
         }
         // Another policy's state would be nonsense to this one at best.
@@ -456,29 +445,21 @@ impl LoadedPolicy {
         let given = given.filter(|carried| carried.is_for(&self.identity.name));
         self.setup.carried = given.or_else(|| kept(&self.identity.name));
         if let Some(message) = self.init(&mut instance).map_err(failed)? {
-            return Err(LoadError::Refused { policy: policy(), message });
+            return Err(LoadError::Refused { policy: policy.to_owned(), message });
         }
         self.instance = Some(instance);
         Ok(())
     }
 
-    /// Takes over what the policy says of itself. Its name becomes a label in
-    /// records and metrics, so it is kept short and printable.
+    /// Takes over what the policy says of itself.
     fn describe(&mut self, description: Description) {
-        let name = printable(&description.name, MAX_LABEL_BYTES);
-        let version = printable(&description.version, MAX_LABEL_BYTES);
-        if !name.trim().is_empty() {
-            self.identity.name = name;
+        if !description.name.is_empty() {
+            self.identity.name.clone_from(&description.name);
         }
-        if !version.trim().is_empty() {
-            self.identity.version = version;
+        if !description.version.is_empty() {
+            self.identity.version.clone_from(&description.version);
         }
-        let summary = printable(&description.summary, WORDS_BYTES);
-        // JSON may have line ends, but no other control characters.
-        let is_schema = description.config_schema.len() <= SCHEMA_BYTES
-            && serde_json::from_str::<IgnoredAny>(&description.config_schema).is_ok();
-        let config_schema = if is_schema { description.config_schema } else { String::new() };
-        self.description = Description { summary, config_schema, ..Description::default() };
+        self.description = description;
     }
 
     /// Counts a failure, and says so when it sets the policy aside.
@@ -487,6 +468,9 @@ impl LoadedPolicy {
         let hook = failure.hook;
         self.counts.last_failure = Some(failure.message.clone());
         failures.push(failure);
+        if !self.setup.set_aside {
+            return;
+        }
         if let Some(pause) = self.strikes.failed(Instant::now()) {
             self.counts.times_aside += 1;
             let (most, window) = self.strikes.rule();

@@ -21,6 +21,9 @@ pub struct Setup {
     pub limits: Limits,
     /// What it may import beyond the log.
     pub grants: BTreeSet<Grant>,
+    /// Whether repeated failures set it aside for a while, as they must where
+    /// requests wait; a replay asks for each answer however many failed.
+    pub set_aside: bool,
 }
 
 impl Setup {
@@ -32,6 +35,7 @@ impl Setup {
             host,
             limits: Limits::default(),
             grants: BTreeSet::new(),
+            set_aside: true,
         }
     }
 

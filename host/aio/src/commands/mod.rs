@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod graph;
 pub mod models;
+pub mod policy;
 mod policy_candidates;
 mod policy_options;
 pub mod run;

@@ -71,11 +71,20 @@ impl PolicyOptions {
     /// # Errors
     /// When the limits cannot be read.
     pub fn limits(&self) -> anyhow::Result<Limits> {
-        let Some(argument) = &self.policy_limits else { return Ok(Limits::default()) };
-        let (text, from) = text_or_file(argument, "--policy-limits")?;
-        serde_json::from_str(&text)
-            .with_context(|| format!("the policy's limits in {from} are not valid"))
+        limits(self.policy_limits.as_deref())
     }
+}
+
+/// What a policy may use: the defaults, and what the argument of `--policy-limits`
+/// has beside them.
+///
+/// # Errors
+/// When the limits cannot be read.
+pub fn limits(argument: Option<&str>) -> anyhow::Result<Limits> {
+    let Some(argument) = argument else { return Ok(Limits::default()) };
+    let (text, from) = text_or_file(argument, "--policy-limits")?;
+    serde_json::from_str(&text)
+        .with_context(|| format!("the policy's limits in {from} are not valid"))
 }
 
 /// A runtime that keeps compiled code in the cache folder, where there is one.

@@ -18,18 +18,42 @@ pub struct PromptText {
     pub text: String,
 }
 
+/// Some rows of a file: `FILE.jsonl`, or `FILE.jsonl:FIELD=VALUE` for those rows
+/// alone whose field is that text.
+struct Rows<'a> {
+    file: &'a Path,
+    only: Option<(&'a str, &'a str)>,
+}
+
+impl<'a> Rows<'a> {
+    fn new(argument: &'a Path) -> Self {
+        let only = || {
+            let (file, only) = argument.to_str()?.rsplit_once(':')?;
+            Some(Self { file: Path::new(file), only: Some(only.split_once('=')?) })
+        };
+        only().filter(|_| !argument.is_file()).unwrap_or(Self { file: argument, only: None })
+    }
+
+    /// The file's name without its ending, and the value.
+    fn group(&self) -> String {
+        let stem = self.file.file_stem().unwrap_or_default().to_string_lossy();
+        self.only.map_or(stem.to_string(), |(_, value)| format!("{stem}:{value}"))
+    }
+}
+
 /// Takes `count` prompts in all from those files that are there, the same number
 /// from each and evenly spread over its rows. Returns those that are not there
 /// as well.
 ///
 /// # Errors
-/// When no file is there, or one holds what is no prompt.
+/// When no file is there, or one holds what is no prompt or no row that is asked
+/// for.
 pub fn read(
     files: &[PathBuf],
     count: usize,
 ) -> Result<(Vec<PromptText>, Vec<PathBuf>), BenchError> {
     let (here, absent): (Vec<PathBuf>, Vec<PathBuf>) =
-        files.iter().cloned().partition(|f| f.is_file());
+        files.iter().cloned().partition(|f| Rows::new(f).file.is_file());
     if here.is_empty() {
         let names: Vec<String> = files.iter().map(|f| f.display().to_string()).collect();
         let what = format!("none of the prompt files is here: {}", names.join(", "));
@@ -39,7 +63,7 @@ pub fn read(
     for (i, file) in here.iter().enumerate() {
         // What does not divide goes to the first files.
         let share = count / here.len() + usize::from(i < count % here.len());
-        prompts.extend(read_file(file, share)?);
+        prompts.extend(read_file(&Rows::new(file), share)?);
     }
     if prompts.is_empty() {
         return Err(BenchError::Request("no prompt was taken; ask for more with --count".into()));
@@ -47,30 +71,43 @@ pub fn read(
     Ok((prompts, absent))
 }
 
-fn read_file(file: &Path, count: usize) -> Result<Vec<PromptText>, BenchError> {
+fn read_file(rows: &Rows<'_>, count: usize) -> Result<Vec<PromptText>, BenchError> {
+    let file = rows.file;
     let text = std::fs::read_to_string(file).map_err(|source| BenchError::File {
         doing: "read",
         path: file.to_owned(),
         source,
     })?;
-    let lines: Vec<(usize, &str)> =
-        text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).collect();
-    let group = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let prompt = |&(number, line): &(usize, &str)| {
-        let at = |what: String| {
-            BenchError::Request(format!("line {} of {} {what}", number + 1, file.display()))
-        };
-        let row: Map<String, Value> =
-            serde_json::from_str(line).map_err(|e| at(format!("is no JSON object: {e}")))?;
-        let text = prompt_of(&row).ok_or_else(|| at(format!("is no prompt: {KNOWN}")))?;
+    let mut all = Vec::new();
+    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let row: Map<String, Value> = serde_json::from_str(line)
+            .map_err(|e| at(number, file, &format!("is no JSON object: {e}")))?;
+        let wanted = rows.only.is_none_or(|(field, value)| {
+            row.get(field).and_then(Value::as_str).is_some_and(|is| is == value)
+        });
+        if wanted {
+            all.push((number, row));
+        }
+    }
+    if let (Some((field, value)), true) = (rows.only, all.is_empty()) {
+        let what = format!("no row of {} has \"{value}\" as its {field}", file.display());
+        return Err(BenchError::Request(what));
+    }
+    let prompt = |(number, row): &(usize, Map<String, Value>)| {
+        let text =
+            prompt_of(row).ok_or_else(|| at(*number, file, &format!("is no prompt: {KNOWN}")))?;
         let id = ["task_id", "id", "question_id"].iter().find_map(|key| match row.get(*key)? {
             Value::String(id) => Some(id.clone()),
             id => Some(id.to_string()),
         });
         let id = id.unwrap_or_else(|| (number + 1).to_string());
-        Ok(PromptText { group: group.clone(), id, text })
+        Ok(PromptText { group: rows.group(), id, text })
     };
-    evenly(&lines, count).into_iter().map(prompt).collect()
+    evenly(&all, count).into_iter().map(prompt).collect()
+}
+
+fn at(number: usize, file: &Path, what: &str) -> BenchError {
+    BenchError::Request(format!("line {} of {} {what}", number + 1, file.display()))
 }
 
 const KNOWN: &str = "it has none of declaration + buggy_solution, instruction + buggy or before, \
@@ -157,6 +194,22 @@ mod tests {
         let taken: Vec<_> = prompts.iter().map(|p| (p.group.as_str(), p.id.as_str())).collect();
         assert_eq!(taken, [("a", "1"), ("a", "3"), ("b", "3")]);
         assert!(read(&[absent], 3).unwrap_err().to_string().contains("none of the prompt files"));
+    }
+
+    #[test]
+    fn rows_are_picked_by_a_field() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.jsonl");
+        let row = |id: &str, kind: &str| {
+            format!("{{\"id\":\"{id}\",\"kind\":\"{kind}\",\"question\":\"?\"}}")
+        };
+        std::fs::write(&path, [row("a", "prose"), row("b", "maths")].join("\n")).unwrap();
+        let only = |kind: &str| read(&[format!("{}:kind={kind}", path.display()).into()], 5);
+        let (prompts, missing) = only("maths").unwrap();
+        assert_eq!((prompts.len(), missing.len()), (1, 0));
+        assert_eq!((prompts[0].group.as_str(), prompts[0].id.as_str()), ("x:maths", "b"));
+        let error = only("code").unwrap_err().to_string();
+        assert!(error.starts_with("no row of ") && error.contains("\"code\""), "{error}");
     }
 
     #[test]

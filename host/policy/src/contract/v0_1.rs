@@ -70,6 +70,12 @@ pub(crate) fn import(name: &str) -> Option<Import> {
     }
 }
 
+/// The version that an import of the contract names, if it is not this one.
+pub(crate) fn other_version(name: &str) -> Option<&str> {
+    let (_, version) = name.strip_prefix("aio:policy/")?.split_once('@')?;
+    (!version.starts_with("0.1.")).then_some(version)
+}
+
 /// Gives components of this version their imports: the log, and what is lent
 /// while they plan.
 pub(crate) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {

@@ -126,7 +126,7 @@ fn imports() -> Vec<Animal> {
         Animal::wat(
             "imports-another-version",
             &with("aio:policy/host@9.0.0"),
-            "imports aio:policy",
+            "was built against aio:policy@9.0.0",
         ),
         Animal::wat(
             "imports-what-is-not-granted",

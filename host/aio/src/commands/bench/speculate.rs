@@ -35,7 +35,8 @@ Examples:
 
 Prompt files are JSON Lines. A row is code to fix (declaration + buggy_solution, or
 instruction + buggy), a file to change (instruction + before), code to complete
-(prompt + entry_point), or text (prompt, question, or turns).
+(prompt + entry_point), or text (prompt, question, or turns). FILE.jsonl:FIELD=VALUE
+takes those rows alone whose field has that value.
 
 Files written to --out: speculate.json and speculate.svg.")]
 pub(super) struct SpeculateArgs {
@@ -46,7 +47,7 @@ pub(super) struct SpeculateArgs {
     #[arg(long, value_name = "MODEL")]
     draft: Option<String>,
     /// Prompt files (may be given several times, or separated by commas)
-    #[arg(long, required = true, value_delimiter = ',', value_name = "FILE.jsonl")]
+    #[arg(long, required = true, value_delimiter = ',', value_name = "FILE.jsonl[:FIELD=VALUE]")]
     prompts: Vec<PathBuf>,
     /// Policies to measure beside the static settings: a name or a component, with a
     /// configuration after = (may be given several times)
