@@ -38,6 +38,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    // Boxed: it has many more options than the others.
     Run(Box<commands::run::RunArgs>),
     Models(commands::models::ModelsArgs),
     Graph(commands::graph::GraphArgs),
@@ -48,7 +49,7 @@ enum Command {
 fn main() -> ExitCode {
     terminal::start_logging();
     let result = match Cli::parse().command {
-        Command::Run(args) => commands::run::run(*args),
+        Command::Run(args) => commands::run::run(&args),
         Command::Models(args) => commands::models::run(args).map(|()| ExitCode::SUCCESS),
         Command::Graph(args) => commands::graph::run(&args),
         Command::Bench(args) => commands::bench::run(args),

@@ -115,19 +115,19 @@ pub struct RunArgs {
 }
 
 /// Runs the command.
-pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
+pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     terminal::handle_interrupts().context("cannot handle Ctrl-C")?;
     let sampling = args.sampling();
     sampling.check().map_err(anyhow::Error::msg)?;
     // Anything wrong with the prompt is said before models are fetched and loaded.
     let prompt = if args.chat { None } else { Some(args.prompt()?) };
-    let mut runner = setup::runner(&args)?;
+    let mut runner = setup::runner(args)?;
     let policies = Arc::clone(runner.policies());
     terminal::at_exit(move || policies.save());
-    let _reloading = setup::reload_when_asked(&args, runner.policies())?;
+    let _reloading = setup::reload_when_asked(args, runner.policies())?;
     let ended = match prompt {
-        Some(prompt) => answer(&args, &mut runner, args.request(prompt, sampling)),
-        None => chat::converse(&args, &mut runner, &sampling),
+        Some(prompt) => answer(args, &mut runner, args.request(prompt, sampling)),
+        None => chat::converse(args, &mut runner, &sampling),
     };
     runner.policies().save();
     ended
