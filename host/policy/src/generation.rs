@@ -32,6 +32,13 @@ pub struct Generation {
     recorder: Option<Arc<Recorder>>,
 }
 
+impl Drop for Generation {
+    /// It goes with its last request, on the thread that served that.
+    fn drop(&mut self) {
+        self.policy.get_mut().unwrap_or_else(PoisonError::into_inner).retire();
+    }
+}
+
 impl std::fmt::Debug for Generation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Generation").field("identity", &self.identity).finish_non_exhaustive()

@@ -154,6 +154,12 @@ impl LoadedPolicy {
         &self.setup.host
     }
 
+    /// Gives up what is large, on another thread: the next to be asked would start
+    /// anew.
+    pub(crate) fn retire(&mut self) {
+        self.runtime.discard((self.instance.take(), self.prepared.clone()));
+    }
+
     /// Whether it exports `rounds`; if not, asking costs nothing and changes nothing.
     pub fn wants_rounds(&self) -> bool {
         self.prepared.exports.has(Hook::Rounds)

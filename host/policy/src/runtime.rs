@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use wasmtime::component::{Component, Linker};
@@ -45,6 +46,7 @@ pub struct PolicyRuntime {
     pub(crate) linker: Arc<Linker<Guest>>,
     generations: Arc<AtomicU64>,
     compiled: Arc<Compiled>,
+    rubbish: Sender<Box<dyn Send>>,
     _ticker: Arc<Ticker>,
 }
 
@@ -95,8 +97,17 @@ impl PolicyRuntime {
             linker: Arc::new(linker),
             generations: Arc::default(),
             compiled: Arc::default(),
+            rubbish: start_cleaner()
+                .map_err(|error| LoadError::Runtime { reason: error.to_string() })?,
             _ticker: Arc::new(ticker),
         })
+    }
+
+    /// Drops something on another thread: giving memory back to the system may take
+    /// milliseconds, which nobody who serves has.
+    pub(crate) fn discard(&self, rubbish: impl Send + 'static) {
+        // Where the thread is gone, it is dropped here.
+        let _ = self.rubbish.send(Box::new(rubbish));
     }
 
     /// The number of the next generation, from 1.
@@ -121,6 +132,15 @@ impl PolicyRuntime {
         self.compiled.put(digest, &component);
         Ok(component)
     }
+}
+
+/// Starts the thread that drops what it is sent; it ends with the last sender.
+fn start_cleaner() -> std::io::Result<Sender<Box<dyn Send>>> {
+    let (sender, rubbish) = channel();
+    std::thread::Builder::new()
+        .name("policy-cleaner".into())
+        .spawn(move || rubbish.into_iter().for_each(drop))?;
+    Ok(sender)
 }
 
 /// The components that were compiled last, by digest: what is reloaded or rolled

@@ -12,6 +12,9 @@ use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 /// How long a file must be left alone where the system does not say that a
 /// writer has closed it.
 const QUIET: Duration = Duration::from_millis(100);
+/// The same for a file that is being written, where the system says when the writer
+/// closes it: that is to be waited for, however slowly it writes.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Calls back when a file has changed, until it is dropped.
 pub struct FileWatch {
@@ -30,15 +33,18 @@ impl std::fmt::Debug for FileWatch {
 enum Change {
     /// It is whole: a writer closed it, or it was moved here.
     Whole,
-    /// It is being written, perhaps.
+    /// It is there, or being written, perhaps.
     Touched,
+    /// It is being written, and its closing will be told.
+    Written,
 }
 
 impl FileWatch {
     /// Watches the file at `path` and calls `changed` on a thread of its own:
     /// at once when a writer has closed it or another file was moved to its
     /// name (as most editors and compilers do), else when nothing has touched
-    /// it for a tenth of a second. The folder is what is watched, so that the
+    /// it for a tenth of a second; where closing is told (Linux), for five seconds
+    /// once something was written. The folder is what is watched, so that the
     /// file may vanish and come back.
     ///
     /// # Errors
@@ -76,26 +82,27 @@ impl Drop for FileWatch {
 }
 
 fn watch(path: &PathBuf, events: &Receiver<notify::Result<Event>>, mut changed: impl FnMut()) {
-    let mut touched = false;
+    // How long nothing may happen before the file counts as whole.
+    let mut quiet: Option<Duration> = None;
     loop {
-        let event = if touched {
-            events.recv_timeout(QUIET)
-        } else {
-            events.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        let event = match quiet {
+            Some(quiet) => events.recv_timeout(quiet),
+            None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
         match event {
             Ok(Ok(event)) if event.paths.contains(path) => match change(event.kind) {
                 Some(Change::Whole) => {
-                    touched = false;
+                    quiet = None;
                     changed();
                 }
-                Some(Change::Touched) => touched = true,
+                Some(Change::Touched) => quiet = quiet.or(Some(QUIET)),
+                Some(Change::Written) => quiet = Some(PATIENCE),
                 None => {}
             },
             Ok(Ok(_)) => {}
             Ok(Err(error)) => tracing::warn!("watching {}: {error}", path.display()),
             Err(RecvTimeoutError::Timeout) => {
-                touched = false;
+                quiet = None;
                 changed();
             }
             Err(RecvTimeoutError::Disconnected) => return,
@@ -107,6 +114,9 @@ fn change(kind: EventKind) -> Option<Change> {
     match kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write))
         | EventKind::Modify(ModifyKind::Name(_)) => Some(Change::Whole),
+        EventKind::Modify(ModifyKind::Data(_)) if cfg!(target_os = "linux") => {
+            Some(Change::Written)
+        }
         EventKind::Create(_) | EventKind::Modify(_) | EventKind::Any | EventKind::Other => {
             Some(Change::Touched)
         }
@@ -160,6 +170,35 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, "4").unwrap();
         wait_for(&seen, "4");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_slow_writer_is_waited_for() {
+        use std::io::Write;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("policy.wasm");
+        let (sender, seen) = channel();
+        let _watch = FileWatch::start(&path, report(path.clone(), sender)).unwrap();
+        let mut file = std::fs::File::create(&path).unwrap();
+        for part in ["one ", "two ", "three"] {
+            file.write_all(part.as_bytes()).unwrap();
+            std::thread::sleep(2 * QUIET);
+        }
+        drop(file);
+        assert_eq!(next(&seen).as_deref(), Some("one two three"), "not a part of it");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_link_made_to_the_name_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, built) = (folder.path().join("policy.wasm"), folder.path().join("built.wasm"));
+        std::fs::write(&built, "built").unwrap();
+        let (sender, seen) = channel();
+        let _watch = FileWatch::start(&path, report(path.clone(), sender)).unwrap();
+        std::fs::hard_link(&built, &path).unwrap();
+        wait_for(&seen, "built");
     }
 
     #[test]

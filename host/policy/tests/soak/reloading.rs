@@ -83,13 +83,17 @@ impl Reloading {
     pub fn write(&self, path: &Path, decided: &Receiver<First>) -> Option<f64> {
         let number = self.next.load(Ordering::Relaxed);
         let expected = (self.kind(number).stamp)(number);
-        while decided.try_recv().is_ok() {}
+        // A generation before may decide for the first time only now.
+        let before = self.policies.current().identity().generation;
         let failed = self.told.lock().unwrap().failed.len();
         std::fs::write(path, &self.kind(number).bytes).unwrap();
         let closed = Instant::now();
         let took = loop {
             match decided.recv_timeout(Duration::from_millis(100)) {
-                Ok((_, at)) => break Some((at - closed).as_secs_f64()),
+                Ok((generation, at)) if generation > before => {
+                    break Some((at - closed).as_secs_f64());
+                }
+                Ok(_) => {}
                 Err(_) if self.told.lock().unwrap().failed.len() > failed => break None,
                 Err(_) if closed.elapsed() > PATIENCE => {
                     let sentence = format!("reload {number} ({expected}) never came to decide");
