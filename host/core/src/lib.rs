@@ -10,6 +10,7 @@ mod clamp;
 mod facts;
 mod failure;
 mod grant;
+mod mix;
 mod outcome;
 mod plan;
 mod record;
@@ -24,6 +25,7 @@ pub use failure::{Failure, FailureKind, Hook};
 pub use grant::{
     Grant, Granted, MAX_GRANTED_TEXT_BYTES, MAX_GRANTED_TOKENS, MAX_GRANTED_VALUE_BYTES,
 };
+pub use mix::{MIX_STEP, mix};
 pub use outcome::{FinishReason, Outcome};
 pub use plan::{Action, Draft, Drafter, Plan, Probe, RoundDecision, Verdict};
 pub use record::{

@@ -11,6 +11,7 @@
 //!
 //! This module must not know models, tokenizers or drafts.
 
+use aio_core::mix;
 use serde::{Deserialize, Serialize};
 
 /// How tokens are chosen.
@@ -223,15 +224,6 @@ fn gumbel(key: u64, token: u32) -> f64 {
     // 53 bits, moved off 0 and 1 by half a step.
     let u = ((mix(key ^ u64::from(token)) >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
     -(-u.ln()).ln()
-}
-
-/// Spreads a key over 64 bits: the output function of SplitMix64 (Steele,
-/// Lea, Flood 2014).
-pub(crate) fn mix(key: u64) -> u64 {
-    let mut z = key.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]

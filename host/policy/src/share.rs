@@ -4,6 +4,8 @@
 
 use std::str::FromStr;
 
+use aio_core::mix;
+
 /// The parts that a share is counted in: a ten-thousandth of a per cent.
 const WHOLE: u32 = 1_000_000;
 
@@ -35,7 +37,7 @@ impl Share {
     /// Whether the request with this key belongs to it. Keys may be as regular as
     /// they like (1, 2, 3 ...): they are mixed first (SplitMix64).
     pub fn takes(self, key: u64) -> bool {
-        let spread = (u128::from(mixed(key)) * u128::from(WHOLE)) >> 64;
+        let spread = (u128::from(mix(key)) * u128::from(WHOLE)) >> 64;
         spread < u128::from(self.0)
     }
 }
@@ -67,14 +69,6 @@ pub fn request_key(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
-}
-
-/// SplitMix64's output function: each bit of the key moves half of the result's.
-fn mixed(key: u64) -> u64 {
-    let mut z = key.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]

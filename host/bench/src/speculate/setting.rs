@@ -76,17 +76,16 @@ impl Setting {
             let no_json = |error| SettingError::Config { argument: argument.to_owned(), error };
             serde_json::from_str(config).map_err(no_json)
         };
-        let config = config.map(parse).transpose()?;
+        let parsed = config.map(parse).transpose()?;
         let source = PolicySource::from_argument(policy)?;
         // A folder is no more part of a setting than of a policy.
-        let short = |path: &str| {
-            Path::new(path).file_name().map_or(path.to_owned(), |n| n.to_string_lossy().into())
+        let file = Path::new(policy).file_name();
+        let policy = file.map_or_else(|| policy.to_owned(), |name| name.to_string_lossy().into());
+        let name = match config {
+            Some(config) => format!("{policy} {config}"),
+            None => policy.clone(),
         };
-        let name = match argument.split_once('=') {
-            Some((policy, config)) => format!("{} {config}", short(policy)),
-            None => short(argument),
-        };
-        Ok(Self { name, policy: short(policy), is_static: false, config, source })
+        Ok(Self { name, policy, is_static: false, config: parsed, source })
     }
 
     /// Whether every round drafts with a model.

@@ -5,8 +5,8 @@
 use std::time::Instant;
 
 use aio_core::{
-    Acceptance, Action, Draft, Drafter, FinishReason, Granted, HostInfo, Load, MAX_PROBES, Outcome,
-    Plan, RequestFacts, RoundContext, RoundFacts, TierFacts, Verdict,
+    Acceptance, Action, Draft, Drafter, FinishReason, Granted, HostInfo, Load, MAX_PROBES,
+    MIX_STEP, Outcome, Plan, RequestFacts, RoundContext, RoundFacts, TierFacts, Verdict, mix,
 };
 use aio_policy::LoadedPolicy;
 
@@ -18,11 +18,9 @@ struct Chance(u64);
 
 impl Chance {
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        let number = mix(self.0);
+        self.0 = self.0.wrapping_add(MIX_STEP);
+        number
     }
 
     /// From 0 to 1.

@@ -2,32 +2,29 @@
 
 use std::collections::BTreeMap;
 
-use aio_core::{Action, FailureKind, Granted, ProbeResult, RequestFacts, RoundDecision, Verdict};
+use aio_core::{
+    Action, FailureKind, Granted, MAX_PROBES, ProbeResult, RequestFacts, RoundDecision, Verdict,
+};
 use aio_policy::{Carried, LoadError, LoadedPolicy, Prepared, Role, Setup};
 
 use super::compare::Difference;
 use super::estimate::Seen;
 use super::log::{HostRun, Recorded, RecordedCall};
 use super::report::PolicyReplay;
-use super::{Answers, Candidate, ReplayOptions, record_of};
-
-/// Most probes that a policy is answered for one request; more than that the host
-/// answers with the safe plan.
-const PROBES: usize = aio_core::MAX_PROBES;
+use super::{Answers, Candidate, ReplayOptions};
 
 /// Asks a candidate what a host's generations were asked. Where it is the component
 /// that was recorded, its answers must be the recorded ones.
 ///
 /// # Errors
-/// When it cannot be loaded, or not be started.
+/// When it cannot be started.
 pub(super) fn ask(
     run: &HostRun,
     candidate: &Candidate,
+    prepared: &Prepared,
     options: &ReplayOptions<'_>,
     replayed: &mut PolicyReplay,
 ) -> Result<(), LoadError> {
-    let Setup { limits, grants, .. } = options.setup;
-    let prepared = Prepared::new(options.runtime, &candidate.source, limits, grants)?;
     for generation in &run.generations {
         let same = generation.policy.digest == prepared.digest()
             && (candidate.config.is_none() || candidate.config == generation.config);
@@ -48,7 +45,7 @@ pub(super) fn ask(
             set_aside: false,
             ..options.setup.clone()
         };
-        let policy = LoadedPolicy::start(options.runtime, &prepared, setup)?;
+        let policy = LoadedPolicy::start(options.runtime, prepared, setup)?;
         if replayed.identity.is_none() {
             replayed.identity = Some(policy.identity().clone());
         }
@@ -186,13 +183,13 @@ fn plan(
     replayed: &mut PolicyReplay,
 ) -> Option<aio_core::Plan> {
     let mut facts = RequestFacts { probes: Vec::new(), ..facts.clone() };
-    for _ in 0..=PROBES {
+    for _ in 0..=MAX_PROBES {
         let asked = policy.plan_granted(&facts, granted);
         replayed.failed(&asked.failures);
         match asked.answer {
             Verdict::Decided(plan) => return Some(plan),
             Verdict::Probe(probe) => {
-                let recorded = record_of(run, facts.request)?;
+                let recorded = run.requests.get(&facts.request)?;
                 let found: Option<&ProbeResult> = recorded
                     .probes
                     .iter()

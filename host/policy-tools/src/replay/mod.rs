@@ -15,8 +15,8 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use aio_core::{Plan, RequestRecord, RoundDecision};
-use aio_policy::{LoadError, PolicyRuntime, PolicySource};
+use aio_core::{Plan, RoundDecision};
+use aio_policy::{LoadError, PolicyRuntime, PolicySource, Prepared, Setup};
 
 pub use compare::{Change, Difference};
 pub use estimate::{Estimate, LIMITS_OF_ESTIMATES};
@@ -56,8 +56,10 @@ pub fn replay(
     let mut report = ReplayReport::new(runs);
     for candidate in candidates {
         let mut replayed = PolicyReplay::new(&candidate.name);
+        let Setup { limits, grants, .. } = options.setup;
+        let prepared = Prepared::new(options.runtime, &candidate.source, limits, grants)?;
         for run in runs {
-            ask::ask(run, candidate, options, &mut replayed)?;
+            ask::ask(run, candidate, &prepared, options, &mut replayed)?;
         }
         replayed.finish();
         report.policies.push(replayed);
@@ -71,10 +73,5 @@ pub struct ReplayOptions<'a> {
     /// What compiles and runs them.
     pub runtime: &'a PolicyRuntime,
     /// What each may see and use; its host, configuration and state are the record's.
-    pub setup: &'a aio_policy::Setup,
-}
-
-/// The record of a request, by its number.
-fn record_of(run: &HostRun, request: u64) -> Option<&RequestRecord> {
-    run.requests.get(&request)
+    pub setup: &'a Setup,
 }

@@ -6,10 +6,10 @@ use std::fmt::Write as _;
 use aio_core::{Failure, PolicyIdentity};
 use serde::Serialize;
 
+use super::Answers;
 use super::compare::{Change, Difference, action_words, draft_words, plan_words};
 use super::estimate::{Estimate, LIMITS_OF_ESTIMATES, Seen};
 use super::log::{HostRun, Recorded};
-use super::{Answers, record_of};
 
 /// Changes that the report for people shows.
 const CHANGES_SHOWN: usize = 12;
@@ -108,7 +108,7 @@ impl PolicyReplay {
         }
         self.alike += usize::from(alike);
         let estimate = self.estimate.get_or_insert_default();
-        estimate.add(record_of(run, request), seen, recorded, replayed);
+        estimate.add(run.requests.get(&request), seen, recorded, replayed);
     }
 
     pub(super) fn finish(&mut self) {

@@ -250,7 +250,7 @@ fn bits(t: &Tensor) -> Result<Vec<Vec<u32>>> {
 
 /// Deterministic values between -2 and 2 with a long fraction.
 fn test_value(i: u64) -> f32 {
-    (crate::sampling::mix(i) >> 40) as f32 / (1u64 << 22) as f32 - 2.0
+    (aio_core::mix(i) >> 40) as f32 / (1u64 << 22) as f32 - 2.0
 }
 
 /// The first `length` bytes of `words`.
