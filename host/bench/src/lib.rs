@@ -24,3 +24,4 @@ mod table;
 
 pub use error::BenchError;
 pub use progress::{Progress, Silent};
+pub use table::Table;

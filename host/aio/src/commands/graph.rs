@@ -1,8 +1,8 @@
 //! `aio graph`: what a model's compiled forward pass does, step by step.
 
-use std::fmt::Write;
 use std::process::ExitCode;
 
+use aio_bench::Table;
 use aio_engine::Tier;
 use aio_engine::device::{self, DeviceOptions, ListedStep, Listing};
 use anyhow::bail;
@@ -50,32 +50,25 @@ pub fn run(args: &GraphArgs) -> anyhow::Result<ExitCode> {
     let text = if args.json {
         serde_json::to_string(&listing)? + "\n"
     } else {
-        table(tier.name(), &listing)?
+        table(tier.name(), &listing)
     };
     super::print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn table(name: &str, listing: &Listing) -> anyhow::Result<String> {
-    let rows: Vec<[String; 5]> = listing.steps.iter().enumerate().map(line).collect();
-    let width = |i: usize| rows.iter().map(|row| row[i].chars().count()).max().unwrap_or(0);
-    let widths = [width(0), width(1), width(2), width(3)];
-    let mut out = String::new();
-    writeln!(
-        out,
-        "{name} on {}: gear {}, {} steps, {} of weights a pass, {} of arena\n",
+fn table(name: &str, listing: &Listing) -> String {
+    let steps: Table = listing.steps.iter().enumerate().map(line).collect();
+    // The steps' numbers and sizes.
+    let steps = steps.right(|column| matches!(column, 0 | 3));
+    format!(
+        "{name} on {}: gear {}, {} steps, {} of weights a pass, {} of arena\n\n{}",
         listing.device,
         listing.gear,
         listing.steps.len(),
         bytes(listing.weight_bytes),
-        bytes(listing.arena_bytes)
-    )?;
-    for [step, operation, shape, size, places] in &rows {
-        let [a, b, c, d] = widths;
-        let line = format!("{step:>a$}  {operation:<b$}  {shape:<c$}  {size:>d$}  {places}");
-        writeln!(out, "{}", line.trim_end())?;
-    }
-    Ok(out)
+        bytes(listing.arena_bytes),
+        steps.text()
+    )
 }
 
 fn line((i, step): (usize, &ListedStep)) -> [String; 5] {

@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use aio_bench::Table;
 use aio_models::{Cache, Catalogue, Error, Model, human_bytes};
 use anyhow::bail;
 use clap::{Args, Subcommand};
@@ -154,27 +155,19 @@ fn list(catalogue: &Catalogue, cache: &Cache, json: bool) -> anyhow::Result<()> 
 
 fn table(listed: &[Listed<'_>]) -> String {
     let heading = ["NAME", "SIZE", "PARAMETERS", "LICENCE", "ROLE", "IN CACHE"];
-    let mut rows = vec![heading.map(str::to_owned)];
-    rows.extend(listed.iter().map(|Listed { model, cached, .. }| {
-        [
+    let mut table = Table::new();
+    table.row(heading);
+    for Listed { model, cached, .. } in listed {
+        table.row([
             model.name.clone(),
             human_bytes(model.file.bytes),
             model.parameters.clone(),
             model.licence.clone(),
             model.role.clone(),
             if *cached { "yes" } else { "no" }.to_owned(),
-        ]
-    }));
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let widths: Vec<usize> = (0..heading.len()).filter_map(width).collect();
-    let mut text = String::new();
-    for row in &rows {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-        let line = cells.collect::<Vec<_>>().join("  ");
-        text += line.trim_end();
-        text.push('\n');
+        ]);
     }
-    text
+    table.text()
 }
 
 fn pull(models: &[&Model], cache: &Cache, from: Option<PathBuf>) -> anyhow::Result<()> {

@@ -308,7 +308,8 @@ impl TierReport {
         );
         let modes = self.prefill.peers.iter().map(|p| p.mode.to_owned());
         let heads = ["tokens/s", "ours", "quartiles"].map(str::to_owned).into_iter();
-        let mut speeds = Table::new(heads.chain(modes).chain(["times as fast".to_owned()]));
+        let mut speeds = figures();
+        speeds.row(heads.chain(modes).chain(["times as fast".to_owned()]));
         speeds.row(speed_row(&format!("prefill {}", self.prefill_tokens), &self.prefill));
         for decode in &self.decode {
             let what = format!("decode {} at {}", decode.tokens, decode.context);
@@ -350,7 +351,8 @@ impl Curve {
     fn text(&self) -> String {
         let modes = self.points[0].milliseconds.peers.iter().map(|p| p.mode.to_owned());
         let heads = ["rows", "ours", "quartiles", "to 1 row"].map(str::to_owned).into_iter();
-        let mut table = Table::new(heads.chain(modes).chain(["times as fast".to_owned()]));
+        let mut table = figures();
+        table.row(heads.chain(modes).chain(["times as fast".to_owned()]));
         for point in &self.points {
             let mut row = speed_row(&point.rows.to_string(), &point.milliseconds);
             let ratio = point.ratio_to_one.map_or("-".into(), |r| format!("{r:.2}"));
@@ -359,6 +361,11 @@ impl Curve {
         }
         table.text()
     }
+}
+
+/// A table of figures, each row's name before them.
+fn figures() -> Table {
+    Table::new().right(|column| column > 0).indent(2)
 }
 
 fn speed_row(what: &str, compared: &Compared) -> Vec<String> {

@@ -138,7 +138,8 @@ impl GroupFigures {
     }
 
     pub(super) fn text(&self) -> String {
-        let mut table = Table::new([
+        let mut table = Table::new().right(|column| column > 0).indent(2);
+        table.row([
             "tokens/s",
             "median",
             "quartiles",

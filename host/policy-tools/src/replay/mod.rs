@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use aio_core::{Plan, RoundDecision};
 use aio_policy::{LoadError, PolicyRuntime, PolicySource, Prepared, Setup};
 
-pub use compare::{Change, Difference};
+pub use compare::{Answered, Change, Difference};
 pub use estimate::{Estimate, LIMITS_OF_ESTIMATES};
 pub use log::{HostRun, LogError, Recorded, RecordedCall, read};
 pub use report::{PolicyReplay, ReplayReport};

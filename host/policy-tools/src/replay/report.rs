@@ -1,20 +1,14 @@
-//! What a replay found, as data (the stable JSON) and for people.
+//! What a replay found, as data (the stable JSON).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 
 use aio_core::{Failure, PolicyIdentity};
 use serde::Serialize;
 
 use super::Answers;
 use super::compare::{Change, Difference, action_words, draft_words, plan_words};
-use super::estimate::{Estimate, LIMITS_OF_ESTIMATES, Seen};
+use super::estimate::{Estimate, Seen};
 use super::log::{HostRun, Recorded};
-
-/// Changes that the report for people shows.
-const CHANGES_SHOWN: usize = 12;
-/// Differences that the report for people shows.
-const DIFFERENCES_SHOWN: usize = 5;
 
 /// The whole report.
 #[derive(Debug, Clone, Serialize)]
@@ -119,84 +113,6 @@ impl PolicyReplay {
         // Stable: equally frequent ones stay in the order of their words.
         self.changes.sort_by_key(|change| std::cmp::Reverse(change.times));
     }
-
-    fn text(&self, text: &mut String) -> std::fmt::Result {
-        let version = self.identity.as_ref().map_or(String::new(), |identity| {
-            let digest = identity.digest.get(..12).unwrap_or(&identity.digest);
-            format!(": {} {} ({digest})", identity.name, identity.version)
-        });
-        writeln!(text, "\n{}{version}", self.name)?;
-        if self.repeated + self.not_asked > 0 {
-            let again = self.repeated - self.differences.len();
-            write!(text, "  the recorded component: {again} of {} calls", self.repeated)?;
-            writeln!(text, " answered the same, bit for bit")?;
-            if self.not_asked > 0 {
-                let times = self.not_asked;
-                writeln!(text, "  {times} calls were not made then: the policy was set aside")?;
-            }
-        }
-        for difference in self.differences.iter().take(DIFFERENCES_SHOWN) {
-            let Difference { line, hook, recorded, replayed } = difference;
-            writeln!(text, "  line {line}, {hook}:")?;
-            for (when, answered) in [("then", recorded), ("now", replayed)] {
-                let failures: String =
-                    answered.failures.iter().map(|failure| format!(" [{failure}]")).collect();
-                writeln!(text, "    {when} {}, fuel {}{failures}", answered.answer, answered.fuel)?;
-            }
-        }
-        self.compared_text(text)
-    }
-
-    fn compared_text(&self, text: &mut String) -> std::fmt::Result {
-        if self.compared > 0 {
-            let (alike, compared) = (self.alike, self.compared);
-            writeln!(text, "  {alike} of {compared} requests would have been decided alike")?;
-        }
-        if !self.changes.is_empty() {
-            let width = |of: fn(&Change) -> &str| {
-                let widths = self.changes.iter().take(CHANGES_SHOWN);
-                widths.map(|change| of(change).chars().count()).max().unwrap_or(0).max(8)
-            };
-            let (was, is) = (width(|c| &c.recorded), width(|c| &c.replayed));
-            writeln!(
-                text,
-                "  {:>7}  {:5}  {:was$}  {:is$}",
-                "times", "of", "recorded", "replayed"
-            )?;
-            for Change { of, recorded, replayed, times } in self.changes.iter().take(CHANGES_SHOWN)
-            {
-                writeln!(text, "  {times:>7}  {of:5}  {recorded:was$}  {replayed:is$}")?;
-            }
-            if let Some(more) = self.changes.len().checked_sub(CHANGES_SHOWN).filter(|&n| n > 0) {
-                writeln!(text, "  and {more} other changes; --json has them all")?;
-            }
-        }
-        if let Some(failure) = self.failures.first() {
-            let times = self.failures.len();
-            writeln!(text, "  {times} failures, the first: {failure}")?;
-        }
-        let Some(estimate) = self.estimate else { return Ok(()) };
-        let Estimate { requests, left_out, measured_seconds, recorded_seconds, replayed_seconds } =
-            estimate;
-        if requests > 0 {
-            let factor = recorded_seconds / replayed_seconds;
-            writeln!(
-                text,
-                "  estimated for {requests} requests: {replayed_seconds:.2} s, {factor:.2} times as fast"
-            )?;
-            writeln!(
-                text,
-                "    as the recorded decisions' {recorded_seconds:.2} s by the same estimate (measured {measured_seconds:.2} s)"
-            )?;
-        }
-        if left_out > 0 {
-            writeln!(
-                text,
-                "  {left_out} requests cannot be estimated: nothing was measured that tells"
-            )?;
-        }
-        Ok(())
-    }
 }
 
 impl ReplayReport {
@@ -215,26 +131,5 @@ impl ReplayReport {
     /// Answers of the recorded component that it did not give again.
     pub fn differences(&self) -> usize {
         self.policies.iter().map(|policy| policy.differences.len()).sum()
-    }
-
-    /// The report for people.
-    pub fn text(&self) -> String {
-        let mut text = format!("{} requests, {} calls recorded of", self.requests, self.calls);
-        let names: BTreeSet<String> =
-            self.recorded.iter().map(|p| format!("{} {}", p.name, p.version)).collect();
-        let _ = writeln!(text, " {}", names.into_iter().collect::<Vec<_>>().join(", "));
-        for policy in &self.policies {
-            // Writing to a string cannot fail.
-            let _ = policy.text(&mut text);
-        }
-        let estimates = self.policies.iter().any(|policy| policy.estimate.is_some());
-        let limits = LIMITS_OF_ESTIMATES.iter().filter(|_| estimates);
-        let notes: Vec<&str> =
-            self.notes.iter().map(String::as_str).chain(limits.copied()).collect();
-        if !notes.is_empty() {
-            let _ = writeln!(text, "\nNotes");
-            notes.iter().for_each(|note| text += &format!("  - {note}\n"));
-        }
-        text
     }
 }

@@ -137,7 +137,6 @@ fn the_recorded_component_answers_the_same_bit_for_bit() {
     assert_eq!((report.requests, policy.not_asked, policy.compared), (REQUESTS as usize, 0, 0));
     let asked = REQUESTS as usize * (ROUNDS as usize + 2);
     assert!(policy.repeated >= asked, "{} calls", policy.repeated);
-    assert!(report.text().contains("answered the same, bit for bit"), "{}", report.text());
 }
 
 #[test]
@@ -161,7 +160,6 @@ fn an_answer_that_was_tampered_with_is_found() {
     let report = replayed(&path, &[candidate("goodput", None)]);
     let lines: Vec<_> = report.policies[0].differences.iter().map(|d| (d.line, d.hook)).collect();
     assert_eq!((lines, report.differences()), (vec![(number + 1, "rounds")], 1));
-    assert!(report.text().contains(&format!("line {}, rounds:", number + 1)));
 }
 
 #[test]
@@ -191,12 +189,10 @@ fn another_policy_is_compared_and_priced() {
     assert_eq!((estimate.requests, estimate.left_out), (REQUESTS as u32, 0));
     // Two of four drafted tokens were accepted on average: plain would be slower.
     assert!(estimate.replayed_seconds > estimate.recorded_seconds, "{estimate:?}");
-    assert!(report.text().contains("0 of 200 requests would have been decided alike"));
 
     // What it would probe was never asked.
     assert!(aio.changes.iter().any(|c| c.replayed == "wants a probe that was not recorded"));
     assert_eq!(aio.estimate.unwrap().left_out, REQUESTS as u32);
-    assert!(report.text().contains("200 requests cannot be estimated"), "{}", report.text());
 }
 
 #[test]

@@ -2,12 +2,13 @@
 
 use std::process::ExitCode;
 
+use aio_bench::Table;
 use aio_bench::machine::Machine;
 use aio_policy_tools::{BenchOptions, Benched, Row};
 use clap::Args;
 use serde::Serialize;
 
-use super::{Config, Subject, publish, quietly, table};
+use super::{Config, Subject, publish, quietly};
 
 /// Measure what a policy's calls cost, in time and in fuel
 ///
@@ -58,8 +59,9 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
 
 fn text(Report { benched, machine }: &Report) -> String {
     let heading = ["call", "requests", "calls", "p50", "p90", "p99", "max", "fuel p50", "fuel p99"];
-    let mut rows = vec![heading.map(str::to_owned).to_vec()];
-    rows.extend(benched.rows.iter().map(line));
+    let mut table = Table::new().right(|column| column > 0);
+    table.row(heading);
+    benched.rows.iter().for_each(|row| table.row(line(row)));
     let failures = benched.first_failure.as_ref().map_or(String::new(), |first| {
         let count = benched.failures;
         format!("\n{count} failures, so these figures say little; the first: {first}\n")
@@ -69,7 +71,7 @@ fn text(Report { benched, machine }: &Report) -> String {
         benched.policy,
         benched.version,
         machine.line(),
-        table(&rows, &[1, 2, 3, 4, 5, 6, 7, 8])
+        table.text()
     )
 }
 

@@ -2,13 +2,14 @@
 
 use std::process::ExitCode;
 
+use aio_bench::Table;
 use aio_policy::PolicySource;
 use aio_policy_tools::{Change, Differences, Side};
 use anyhow::Context;
 use clap::Args;
 use serde_json::Value;
 
-use super::{publish, quietly, table};
+use super::{publish, quietly};
 use crate::commands::policy_options::{limits, runtime, text_or_file};
 use crate::terminal;
 
@@ -79,18 +80,21 @@ fn side(policy: &str, config: Option<&str>, option: &str) -> anyhow::Result<Side
 
 fn text(of: &Differences, [a, b]: [&str; 2]) -> String {
     let mut text = String::new();
-    let mut part = |title: &str, heading: Vec<String>, rows: Vec<Vec<String>>, right: &[usize]| {
-        if !rows.is_empty() {
-            let rows: Vec<_> = std::iter::once(heading).chain(rows).collect();
-            text += &format!("{title}\n{}\n", table(&rows, right));
-        }
-    };
+    let mut part =
+        |title: &str, heading: Vec<String>, rows: Vec<Vec<String>>, right: fn(usize) -> bool| {
+            if !rows.is_empty() {
+                let table: Table = std::iter::once(heading).chain(rows).collect();
+                text += &format!("{title}\n{}\n", table.right(right).text());
+            }
+        };
+    let words: fn(usize) -> bool = |_| false;
+    let numbers: fn(usize) -> bool = |column| column > 0;
     let heading = |columns: &[&str]| {
         columns.iter().chain(&[a, b]).map(|column| (*column).to_owned()).collect::<Vec<_>>()
     };
     let change = |change: &Change| vec![change.what.clone(), cell(&change.a), cell(&change.b)];
-    part("Component", heading(&[""]), of.component.iter().map(change).collect(), &[]);
-    part("Configuration", heading(&["field"]), of.config.iter().map(change).collect(), &[]);
+    part("Component", heading(&[""]), of.component.iter().map(change).collect(), words);
+    part("Configuration", heading(&["field"]), of.config.iter().map(change).collect(), words);
     let answers = of.answers.iter().map(|change| {
         let times = if change.times > 1 { format!(" ({}x)", change.times) } else { String::new() };
         vec![
@@ -100,10 +104,10 @@ fn text(of: &Differences, [a, b]: [&str; 2]) -> String {
             cell(&change.b),
         ]
     });
-    part("Answers", heading(&["situation", "field"]), answers.collect(), &[]);
+    part("Answers", heading(&["situation", "field"]), answers.collect(), words);
     let units = |units: Option<f64>| units.map_or("none".to_owned(), |units| format!("{units:.0}"));
     let fuel = of.fuel.iter().map(|of| vec![of.hook.to_string(), units(of.a), units(of.b)]);
-    part("Fuel of a call, on average", heading(&["hook"]), fuel.collect(), &[1, 2]);
+    part("Fuel of a call, on average", heading(&["hook"]), fuel.collect(), numbers);
     text + if of.same { "nothing differs\n" } else { "they differ\n" }
 }
 

@@ -2,11 +2,12 @@
 
 use std::process::ExitCode;
 
+use aio_bench::Table;
 use aio_policy_tools::Inspection;
 use clap::Args;
 use serde_json::Value;
 
-use super::{Subject, publish, table};
+use super::{Subject, publish};
 use crate::commands::policy_options::runtime;
 
 /// Show what a policy is: identity, imports, hooks, configuration, limits
@@ -59,13 +60,13 @@ fn text(of: &Inspection) -> String {
         Some(schema) => format!("{schema:#}"),
         None => "none given".into(),
     };
-    format!("{}\nConfiguration:\n{schema}\n\nLimits:\n{}", table(&rows, &[]), limits(of))
+    let table: Table = rows.into_iter().collect();
+    format!("{}\nConfiguration:\n{schema}\n\nLimits:\n{}", table.text(), limits(of))
 }
 
 /// The limits as they are written for `--policy-limits`.
 fn limits(of: &Inspection) -> String {
     let Ok(Value::Object(fields)) = serde_json::to_value(&of.limits) else { return String::new() };
-    let rows: Vec<Vec<String>> =
-        fields.into_iter().map(|(name, value)| vec![name, value.to_string()]).collect();
-    table(&rows, &[1])
+    let rows = fields.into_iter().map(|(name, value)| [name, value.to_string()]);
+    rows.collect::<Table>().right(|column| column == 1).text()
 }

@@ -10,7 +10,6 @@ mod replay;
 mod test;
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use aio_core::Grant;
@@ -124,20 +123,4 @@ fn publish<R: Serialize>(
 ) -> anyhow::Result<()> {
     let text = if json { format!("{:#}\n", serde_json::to_value(report)?) } else { text() };
     print(&text)
-}
-
-/// Rows in columns: as wide as needed, numbers (where `right` says so) to the right.
-fn table(rows: &[Vec<String>], right: &[usize]) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |i: usize| rows.iter().filter_map(|row| Some(row.get(i)?.chars().count())).max();
-    let widths: Vec<usize> = (0..columns).map(|i| width(i).unwrap_or(0)).collect();
-    let mut text = String::new();
-    for row in rows {
-        let cells = row.iter().zip(&widths).enumerate().map(|(i, (cell, width))| {
-            if right.contains(&i) { format!("{cell:>width$}") } else { format!("{cell:width$}") }
-        });
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "{}", cells.collect::<Vec<_>>().join("  ").trim_end());
-    }
-    text
 }
