@@ -70,6 +70,17 @@ impl PolicySource {
         }
     }
 
+    /// Whether there is anything to load: a file may be absent. For those who have
+    /// much to do before they load it.
+    ///
+    /// # Errors
+    /// [`LoadError::Read`]
+    pub fn check_exists(&self) -> Result<(), LoadError> {
+        let Self::File(path) = self else { return Ok(()) };
+        let absent = |source| LoadError::Read { path: path.clone(), source };
+        std::fs::metadata(path).map(drop).map_err(absent)
+    }
+
     /// The component's bytes, at most `most` of them.
     pub(crate) fn read(&self, most: u64) -> Result<Cow<'_, [u8]>, LoadError> {
         let bytes: Cow<'_, [u8]> = match self {
@@ -127,7 +138,10 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_named() {
-        let error = PolicySource::File("nowhere/none.wasm".into()).read(10).unwrap_err();
-        assert!(error.to_string().starts_with("cannot read the policy nowhere/none.wasm: "));
+        let absent = PolicySource::File("nowhere/none.wasm".into());
+        for error in [absent.read(10).unwrap_err(), absent.check_exists().unwrap_err()] {
+            assert!(error.to_string().starts_with("cannot read the policy nowhere/none.wasm: "));
+        }
+        assert!(PolicySource::default().check_exists().is_ok());
     }
 }

@@ -40,18 +40,23 @@ impl CandidateOptions {
     /// What is to be placed; tells what is wrong with the options.
     ///
     /// # Errors
-    /// When a policy's name or a configuration is no good.
+    /// When a policy's name or a configuration is no good, or a file is absent.
     pub fn candidates(&self) -> anyhow::Result<Candidates> {
         let config = |argument: &str, option: &str| match argument {
             "" => Ok(None),
             given => text_or_file(given, option).map(|(text, _)| Some(text)),
+        };
+        let source = |argument: &str| -> anyhow::Result<PolicySource> {
+            let source = PolicySource::from_argument(argument)?;
+            source.check_exists()?;
+            Ok(source)
         };
         let canary = match &self.canary {
             None => None,
             Some((policy, share)) => {
                 let given = self.canary_config.as_deref().unwrap_or_default();
                 let config = config(given, "--canary-config")?;
-                Some((PolicySource::from_argument(policy)?, config, *share))
+                Some((source(policy)?, config, *share))
             }
         };
         if self.shadow.len() > MOST_SHADOWS {
@@ -69,9 +74,11 @@ impl CandidateOptions {
             );
         }
         let configs = self.shadow_config.iter().map(String::as_str).chain(std::iter::repeat(""));
-        let shadows = self.shadow.iter().zip(configs).map(|(policy, given)| {
-            Ok((PolicySource::from_argument(policy)?, config(given, "--shadow-config")?))
-        });
+        let shadows = self
+            .shadow
+            .iter()
+            .zip(configs)
+            .map(|(policy, given)| Ok((source(policy)?, config(given, "--shadow-config")?)));
         Ok(Candidates { canary, shadows: shadows.collect::<anyhow::Result<_>>()? })
     }
 }

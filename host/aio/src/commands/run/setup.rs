@@ -18,9 +18,10 @@ use crate::terminal;
 pub(super) fn runner(args: &RunArgs) -> anyhow::Result<Runner> {
     let device = device::by_name(&args.device, DeviceOptions { threads: args.threads })
         .map_err(anyhow::Error::msg)?;
-    let policy_source = PolicySource::from_argument(&args.policy)?;
     // Anything wrong with what is said of policies is told before models are
     // fetched and loaded.
+    let policy_source = PolicySource::from_argument(&args.policy)?;
+    policy_source.check_exists()?;
     let config = policy_config(args)?;
     watched(args, &policy_source)?;
     let candidates = args.candidates.candidates()?;
