@@ -4,7 +4,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
 
+use aio_core::{Granted, HostInfo, Load, RequestFacts, TierFacts, TierInfo};
+use aio_policy::{Options, PolicyHost, PolicyRuntime, PolicySource, Recorder, Setup};
 use serde_json::Value;
 
 fn aio(arguments: &[&str]) -> Output {
@@ -180,4 +183,86 @@ fn diff_has_the_exit_codes_of_diff() {
     assert_says(&refusal(&["diff", "fixed", "/nowhere.wasm"], 2), &["/nowhere.wasm"]);
     assert_says(&refusal(&["diff", "fixed", "fixed", "--config-a", "{"], 2), &["--config-a"]);
     assert_says(&refusal(&["diff", "fixed"], 2), &["<B>"]);
+}
+
+/// What `aio run --record` would have written of three requests under `fixed`.
+fn recorded(folder: &Path) -> PathBuf {
+    let tier = |name: &str| TierInfo {
+        name: name.into(),
+        parameters: 1,
+        weight_bytes: 1,
+        kv_bytes_per_token: 1,
+        context: 2048,
+        tokenizer: 0,
+    };
+    let host = HostInfo {
+        version: "0.1.0".into(),
+        device: "cpu".into(),
+        tiers: vec![tier("small"), tier("large")],
+        max_draft_length: 16,
+        max_ngram: 8,
+    };
+    let path = folder.join("day.jsonl");
+    let recorder = Some(Arc::new(Recorder::append(&path).unwrap()));
+    let (runtime, options) =
+        (PolicyRuntime::new().unwrap(), Options { recorder, ..Options::default() });
+    let policies =
+        PolicyHost::load(&runtime, &PolicySource::Builtin("fixed"), Setup::new(host), options)
+            .unwrap();
+    for request in 1..=3 {
+        let facts = RequestFacts {
+            request,
+            prompt_tokens: vec![10, 10],
+            max_tokens: 16,
+            temperature: 0.0,
+            chat: true,
+            tiers: vec![TierFacts::default(); 2],
+            load: Load { running: 1, queued: 0 },
+            probes: Vec::new(),
+        };
+        policies.for_request(request).plan(&facts, &Granted::default());
+    }
+    policies.save();
+    path
+}
+
+#[test]
+fn replay_ends_with_1_when_the_same_component_answers_otherwise() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = recorded(folder.path());
+    let record = path.to_str().unwrap();
+    assert_says(
+        &prints(&["replay", record], 0),
+        &["3 requests, 3 calls recorded of fixed 0.1.0", "3 of 3 calls answered the same"],
+    );
+    let other = r#"fixed={"drafter":"lookup","draft_length":4}"#;
+    assert_says(
+        &prints(&["replay", record, "--policy", other], 0),
+        &["0 of 3 requests", "times  of    recorded", "    3  plan  large, plain", "lookup 4"],
+    );
+    let replayed = json(&["replay", record, "--policy", other, "--json"], 0);
+    assert_eq!(replayed["schema"], "aio-policy-replay/1");
+    assert_eq!(replayed["policies"][0]["changes"][0]["times"], 3);
+
+    let text = std::fs::read_to_string(&path).unwrap();
+    let lines = text.lines().map(|line| {
+        let mut event: Value = serde_json::from_str(line).unwrap();
+        if let Some(fuel) = event["fuel"].as_u64() {
+            event["fuel"] = (fuel + 1).into();
+        }
+        event.to_string()
+    });
+    std::fs::write(&path, lines.collect::<Vec<_>>().join("\n")).unwrap();
+    let Output { status, stdout, stderr } = aio(&["replay", record]);
+    assert_eq!(status.code(), Some(1));
+    assert_says(
+        &self::text(&stdout),
+        &["0 of 3 calls answered the same", ", plan:", "then ", "now "],
+    );
+    assert_says(
+        &self::text(&stderr),
+        &["error: 3 answers are not what the same component answered"],
+    );
+    assert_says(&refusal(&["replay", "/nowhere.jsonl"], 1), &["/nowhere.jsonl"]);
+    assert_says(&refusal(&["replay", record, "--policy", "fixd"], 1), &["fixd"]);
 }
