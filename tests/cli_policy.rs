@@ -233,7 +233,7 @@ fn replay_ends_with_1_when_the_same_component_answers_otherwise() {
     let record = path.to_str().unwrap();
     assert_says(
         &prints(&["replay", record], 0),
-        &["3 requests, 3 calls recorded of fixed 0.1.0", "3 of 3 calls answered the same"],
+        &["3 calls recorded of fixed 0.1.0", "3 of 3 calls answered the same"],
     );
     let other = r#"fixed={"drafter":"lookup","draft_length":4}"#;
     assert_says(

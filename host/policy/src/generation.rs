@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use aio_core::{
     FailureKind, Grant, Granted, HostInfo, Outcome, PolicyIdentity, RequestFacts, RequestRecord,
@@ -96,6 +97,11 @@ impl Generation {
     /// How it fares. Waits for the call under way, if there is one.
     pub fn status(&self) -> PolicyStatus {
         self.policy().status(self.role())
+    }
+
+    /// Until when it stays set aside, if it is. Waits as [`Generation::status`] does.
+    pub(crate) fn aside_until(&self) -> Option<Instant> {
+        self.policy().aside_until()
     }
 
     /// What it imports of that which was granted: what a request has of it is to

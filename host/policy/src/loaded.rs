@@ -110,6 +110,12 @@ impl LoadedPolicy {
         }
     }
 
+    /// Until when it stays set aside, if it is.
+    pub(crate) fn aside_until(&self) -> Option<Instant> {
+        let now = Instant::now();
+        self.strikes.aside(now).map(|left| now + left)
+    }
+
     /// How it fares. `role`: what it is for, which it does not know itself.
     pub fn status(&mut self, role: Role) -> PolicyStatus {
         let now = Instant::now();

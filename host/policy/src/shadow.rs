@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use aio_core::{
@@ -53,11 +53,18 @@ struct Shared {
     waiting: AtomicUsize,
     /// The thread is to end.
     stopped: AtomicBool,
-    report: Mutex<ShadowReport>,
+    said: Mutex<Said>,
     /// Whether the thread has ended.
     ended: Mutex<bool>,
     /// Told when `waiting` becomes 0, and when the thread ends.
     changed: Condvar,
+}
+
+/// What a shadow said so far. The thread writes it, so that who reads it waits for
+/// no call: the policy itself is locked while it is asked.
+struct Said {
+    report: ShadowReport,
+    aside_until: Option<Instant>,
 }
 
 impl Shadow {
@@ -67,7 +74,10 @@ impl Shadow {
         let shared = Arc::new(Shared {
             waiting: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),
-            report: Mutex::new(asking::blank(generation.identity().clone())),
+            said: Mutex::new(Said {
+                report: asking::blank(generation.identity().clone()),
+                aside_until: None,
+            }),
             ended: Mutex::new(false),
             changed: Condvar::new(),
         });
@@ -107,14 +117,15 @@ impl Shadow {
     }
 
     fn count_dropped(&self) {
-        self.shared.report.lock().unwrap_or_else(PoisonError::into_inner).dropped += 1;
+        self.shared.said().report.dropped += 1;
     }
 
-    /// What it said so far.
+    /// What it said so far. Never waits for a call that goes on.
     pub(crate) fn report(&self) -> ShadowReport {
-        let report = self.shared.report.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let status = self.generation.status();
-        ShadowReport { aside_seconds: status.aside_seconds, ..report }
+        let said = self.shared.said();
+        let left = said.aside_until.map(|until| until.saturating_duration_since(Instant::now()));
+        let aside_seconds = left.filter(|left| !left.is_zero()).map(|left| left.as_secs_f64());
+        ShadowReport { aside_seconds, ..said.report.clone() }
     }
 
     /// Waits until all questions are answered, at most until `until`.
@@ -140,6 +151,10 @@ impl Drop for Shadow {
 }
 
 impl Shared {
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn done(&self) {
         if self.waiting.fetch_sub(1, Ordering::Relaxed) == 1 {
             // The lock makes sure that nobody is between looking and waiting.
@@ -174,7 +189,11 @@ fn answer(questions: &Receiver<Arc<Question>>, mut asking: Asking, shared: &Shar
             return;
         }
         let told = asking.answer(&question);
-        told.add_to(&mut shared.report.lock().unwrap_or_else(PoisonError::into_inner));
+        let aside_until = asking.aside_until();
+        let mut said = shared.said();
+        told.add_to(&mut said.report);
+        said.aside_until = aside_until;
+        drop(said);
         shared.done();
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use aio_core::{
     Action, Agreement, Draft, Drafter, Failure, FailureKind, Granted, HostInfo, Plan,
@@ -150,6 +151,11 @@ impl Asking {
             self.requests.pop_first();
         }
         told
+    }
+
+    /// Until when its policy stays set aside, if it is.
+    pub(super) fn aside_until(&self) -> Option<Instant> {
+        self.generation.aside_until()
     }
 
     fn plan(&mut self, told: &mut Told, facts: &RequestFacts, granted: &Granted, served: &Verdict) {

@@ -178,7 +178,7 @@ fn compared(of: &PolicyReplay) -> String {
         table.row(["times", "of", "recorded", "replayed"]);
         for change in of.changes.iter().take(CHANGES_SHOWN) {
             let times = change.times.to_string();
-            table.row([&times, change.of, &change.recorded, &change.replayed]);
+            table.row([times.as_str(), change.of, &change.recorded, &change.replayed]);
         }
         text += &table.text();
     }

@@ -310,7 +310,7 @@ mod tests {
 
     /// Any bits: infinities, zeros and NaNs among them often enough.
     fn floats() -> impl Strategy<Value = f32> {
-        let special = [0, 0x8000_0000, 0x7f80_0000, 0x7fc0_0000, 0x7fa0_1234, 0xffff_ffff];
+        let special = [0_u32, 0x8000_0000, 0x7f80_0000, 0x7fc0_0000, 0x7fa0_1234, 0xffff_ffff];
         let bits = prop_oneof![2 => any::<u32>(), 1 => proptest::sample::select(special.to_vec())];
         bits.prop_map(f32::from_bits)
     }
