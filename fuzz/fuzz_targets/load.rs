@@ -1,5 +1,6 @@
 //! Arbitrary bytes as a policy's component: it is refused with one sentence, or
-//! it loads and every hook is answered within bounds.
+//! it loads and every hook is answered within bounds. Whether it is signed can be told,
+//! and what can be signed verifies.
 
 #![no_main]
 
@@ -7,11 +8,20 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use aio_core::{HostInfo, Load, RequestFacts, RoundContext, TierInfo, Verdict};
-use aio_policy::{Limits, LoadedPolicy, PolicyRuntime, PolicySource, Setup};
+use aio_policy::{
+    Limits, LoadedPolicy, PolicyRuntime, PolicySource, Setup, SigningKey, TrustedKeys, sign, verify,
+};
 use libfuzzer_sys::fuzz_target;
 
 static RUNTIME: LazyLock<PolicyRuntime> =
     LazyLock::new(|| PolicyRuntime::new().expect("this machine runs WebAssembly"));
+
+/// Nobody's key, the one that has signed seeds (`zoo_seeds`).
+static KEY: LazyLock<SigningKey> = LazyLock::new(|| {
+    let key = format!("302e020100300506032b657004220420{}", "07".repeat(32));
+    key.parse().expect("it is a key")
+});
+static TRUSTED: LazyLock<TrustedKeys> = LazyLock::new(|| KEY.public().into());
 
 fn host() -> HostInfo {
     let tier = TierInfo {
@@ -45,6 +55,14 @@ fn limits() -> Limits {
 }
 
 fuzz_target!(|bytes: &[u8]| {
+    match sign(bytes, &KEY) {
+        Ok(signed) => {
+            assert!(verify(&signed, &TRUSTED).is_ok());
+            // What verifies already is what signing makes of it: there is one form.
+            assert_eq!(verify(bytes, &TRUSTED).is_ok(), signed == bytes);
+        }
+        Err(error) => assert_eq!(verify(bytes, &TRUSTED), Err(error)),
+    }
     let source = PolicySource::Bytes { name: "fuzz".into(), bytes: bytes.into() };
     let mut policy = match LoadedPolicy::load(&RUNTIME, &source, Setup::new(host()).limits(limits()))
     {

@@ -13,7 +13,8 @@ pub struct PolicyIdentity {
     pub name: String,
     /// Its own version.
     pub version: String,
-    /// SHA-256 of the component, in hexadecimal.
+    /// SHA-256 of the component's whole file, its signature included if it has one, in
+    /// hexadecimal.
     pub digest: String,
     /// Counts the generations loaded by this host, from 1.
     pub generation: u64,

@@ -4,7 +4,9 @@
 use std::collections::BTreeSet;
 
 use aio_core::{Grant, Hook};
-use aio_policy::{Limits, LoadError, PolicyRuntime, PolicySource, Prepared};
+use aio_policy::{
+    Limits, LoadError, PolicyRuntime, PolicySource, Prepared, SignatureError, signer,
+};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -22,10 +24,12 @@ pub struct Inspection {
     pub version: String,
     /// One sentence in its own words; may be empty.
     pub summary: String,
-    /// SHA-256 of the component, in hexadecimal.
+    /// SHA-256 of the whole file, its signature included, in hexadecimal.
     pub digest: String,
     /// Bytes of the component.
     pub bytes: u64,
+    /// Whether it is signed, and by which key.
+    pub signature: Signature,
     /// The version of the contract that it speaks.
     pub contract: &'static str,
     /// All that it imports.
@@ -40,6 +44,40 @@ pub struct Inspection {
     pub config_schema: Option<Value>,
     /// What it may use.
     pub limits: Limits,
+}
+
+/// Whether a component is signed. That a signature holds says that the file is what
+/// the key has signed; whether to trust the key is for each host to say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "status")]
+pub enum Signature {
+    /// It is part of the binary and needs none.
+    Builtin,
+    /// It has none.
+    None,
+    /// It has one that holds.
+    Holds {
+        /// The signer's public key, in hexadecimal.
+        key: String,
+    },
+    /// It has one that does not hold: no host that requires one takes it.
+    Broken {
+        /// What is wrong with it, and what to do about it.
+        reason: String,
+    },
+}
+
+impl Signature {
+    fn of(source: &PolicySource, limits: &Limits) -> Result<Self, LoadError> {
+        if matches!(source, PolicySource::Builtin(_)) {
+            return Ok(Self::Builtin);
+        }
+        Ok(match signer(&source.read(limits.component_bytes)?) {
+            Ok(key) => Self::Holds { key: key.to_string() },
+            Err(SignatureError::Unsigned) => Self::None,
+            Err(error) => Self::Broken { reason: error.to_string() },
+        })
+    }
 }
 
 /// Looks at a policy.
@@ -65,6 +103,7 @@ pub fn inspect(
         summary: said.summary,
         digest: prepared.digest().to_owned(),
         bytes: prepared.bytes(),
+        signature: Signature::of(source, limits)?,
         contract: prepared.contract(),
         imports: prepared.import_names().to_vec(),
         grants: prepared.imports().clone(),

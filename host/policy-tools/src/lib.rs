@@ -23,4 +23,4 @@ pub use bench::{BENCH_SCHEMA, BenchError, BenchOptions, Benched, Row, Spread, Wh
 pub use cases::{Case, TEST_SCHEMA, Tested, read_cases, run_cases};
 pub use check::{CHECK_SCHEMA, CheckOptions, Checked, Status, Step, StepReport, check};
 pub use diff::{AnswerChange, Change, DIFF_SCHEMA, Differences, FuelOfHook, Side, diff};
-pub use inspect::{INSPECT_SCHEMA, Inspection, inspect};
+pub use inspect::{INSPECT_SCHEMA, Inspection, Signature, inspect};

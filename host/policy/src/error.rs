@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use aio_core::{Failure, Grant, Hook};
 
 use crate::runtime::CONTRACT;
+use crate::signature::SignatureError;
 
 /// Why a policy cannot be loaded. Each is one sentence that names the policy
 /// and says what to change.
@@ -39,6 +40,14 @@ pub enum LoadError {
         bytes: u64,
         /// The limit.
         most: u64,
+    },
+    /// A trusted key's signature is required, and the component has none that holds.
+    #[error("policy \"{policy}\" is refused because {reason}")]
+    Signature {
+        /// The policy.
+        policy: String,
+        /// What is wrong with its signature, and what to do about it.
+        reason: SignatureError,
     },
     /// The bytes are not WebAssembly.
     #[error(
@@ -193,6 +202,8 @@ pub enum LoadError {
 pub enum Step {
     /// Reading the component.
     Read,
+    /// Holding its signature against the trusted keys, where one is required.
+    Verify,
     /// Compiling it.
     Compile,
     /// Holding its imports and exports against the contract and the grants.
@@ -209,6 +220,7 @@ impl std::fmt::Display for Step {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Read => "read",
+            Self::Verify => "verify",
             Self::Compile => "compile",
             Self::Check => "check",
             Self::Init => "init",
@@ -223,6 +235,7 @@ impl LoadError {
     pub fn step(&self) -> Step {
         match self {
             Self::UnknownName { .. } | Self::Read { .. } | Self::TooLarge { .. } => Step::Read,
+            Self::Signature { .. } => Step::Verify,
             Self::NotWasm { .. }
             | Self::CoreModule { .. }
             | Self::Invalid { .. }

@@ -203,7 +203,7 @@ impl PolicyHost {
         live.iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// Puts another policy in place: reads, compiles and checks it, starts it
+    /// Puts another policy in place: reads, verifies, compiles and checks it, starts it
     /// with the configuration and what the current one has learnt (where it is
     /// of the same name; else with what is kept of its own), asks it about facts of
     /// earlier requests, and swaps.

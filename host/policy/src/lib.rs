@@ -61,6 +61,7 @@ mod runtime;
 mod setup;
 mod shadow;
 mod share;
+mod signature;
 mod source;
 mod state;
 mod status;
@@ -82,6 +83,10 @@ pub use loaded::LoadedPolicy;
 pub use runtime::{CONTRACT, PolicyRuntime, RuntimeOptions};
 pub use setup::Setup;
 pub use share::{Share, request_key};
+pub use signature::{
+    KeyError, KeyId, PublicKey, SIGNATURE_SECTION, SignatureError, SigningKey, TrustedKeys, sign,
+    signer, verify,
+};
 pub use source::{BUILTINS, DEFAULT_POLICY, PolicySource};
 pub use state::{Carried, StateStore};
 pub use status::{HookTotals, PolicyStatus};

@@ -1,5 +1,5 @@
-//! From a source to a component that can be started: read, compile, check its
-//! imports and exports. Knows no configuration and no state; starting is
+//! From a source to a component that can be started: read, verify its signature,
+//! compile, check its imports and exports. Knows no configuration and no state; starting is
 //! `loaded.rs`'s work.
 
 use std::collections::BTreeSet;
@@ -15,6 +15,7 @@ use crate::instance::Guest;
 use crate::limits::Limits;
 use crate::log::printable;
 use crate::runtime::{CONTRACT, PolicyRuntime};
+use crate::signature::KeyId;
 use crate::source::PolicySource;
 
 /// Most bytes of an import's name that a message repeats.
@@ -27,6 +28,7 @@ pub struct Prepared {
     name: String,
     digest: String,
     bytes: u64,
+    signed_by: Option<KeyId>,
     pub(crate) pre: InstancePre<Guest>,
     pub(crate) exports: Exports,
     imports: BTreeSet<Grant>,
@@ -44,8 +46,9 @@ impl std::fmt::Debug for Prepared {
 }
 
 impl Prepared {
-    /// Reads and compiles a policy, and checks that it imports nothing but what
-    /// the contract offers and `grants` allows, and that it decides something.
+    /// Reads and compiles a policy, and checks that it is signed, where the runtime
+    /// requires that, imports nothing but what the contract offers and `grants`
+    /// allows, and decides something.
     ///
     /// # Errors
     /// One sentence that names the policy and says what to change.
@@ -57,6 +60,9 @@ impl Prepared {
     ) -> Result<Self, LoadError> {
         let name = source.name();
         let bytes = source.read(limits.component_bytes)?;
+        // Before anything else looks at the bytes; code that was compiled before is
+        // found by their digest, and only by bytes that have come this far.
+        let signed_by = runtime.verify_bytes(source, &bytes)?;
         let digest = format!("{:x}", Sha256::digest(&bytes));
         check_kind(&name, &bytes)?;
         if let Err(reason) = check_nesting(&bytes, limits) {
@@ -73,7 +79,17 @@ impl Prepared {
         })?;
         let (import_names, export_names) = names(runtime, &component);
         let bytes = bytes.len() as u64;
-        Ok(Self { name, digest, bytes, pre, exports, imports, import_names, export_names })
+        Ok(Self {
+            name,
+            digest,
+            bytes,
+            signed_by,
+            pre,
+            exports,
+            imports,
+            import_names,
+            export_names,
+        })
     }
 
     /// What the source is called.
@@ -81,7 +97,7 @@ impl Prepared {
         &self.name
     }
 
-    /// SHA-256 of the component, in hexadecimal.
+    /// SHA-256 of the whole file, its signature included, in hexadecimal.
     pub fn digest(&self) -> &str {
         &self.digest
     }
@@ -89,6 +105,11 @@ impl Prepared {
     /// Bytes of the component.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// The trusted key that has signed it; `None` where no signature was required.
+    pub fn signed_by(&self) -> Option<&KeyId> {
+        self.signed_by.as_ref()
     }
 
     /// What it imports of that which must be granted.

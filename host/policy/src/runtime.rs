@@ -14,6 +14,9 @@ use crate::call::one_line;
 use crate::contract::v0_1;
 use crate::error::LoadError;
 use crate::instance::Guest;
+use crate::limits::Limits;
+use crate::signature::{self, KeyId, TrustedKeys};
+use crate::source::PolicySource;
 use crate::ticker::Ticker;
 
 /// The newest version of the contract that this host speaks.
@@ -30,11 +33,17 @@ pub struct RuntimeOptions {
     /// stack. Default 512 KiB: enough for a script engine's recursion, and small
     /// beside the 2 MiB of a spawned thread.
     pub stack_bytes: usize,
+    /// Keys of which one must have signed a policy, or it is not loaded, be it the
+    /// first, a reload, a canary or a shadow; none by default, and then signatures are
+    /// not looked at. Policies that are part of the binary ([`PolicySource::Builtin`])
+    /// are trusted as the binary is. What is signed is a component, not the code in
+    /// [`RuntimeOptions::code_cache`].
+    pub require_signature: Option<TrustedKeys>,
 }
 
 impl Default for RuntimeOptions {
     fn default() -> Self {
-        Self { code_cache: None, stack_bytes: 512 * 1024 }
+        Self { code_cache: None, stack_bytes: 512 * 1024, require_signature: None }
     }
 }
 
@@ -46,6 +55,7 @@ pub struct PolicyRuntime {
     pub(crate) linker: Arc<Linker<Guest>>,
     generations: Arc<AtomicU64>,
     compiled: Arc<Compiled>,
+    trusted: Option<Arc<TrustedKeys>>,
     rubbish: Sender<Box<dyn Send>>,
     _ticker: Arc<Ticker>,
 }
@@ -97,6 +107,7 @@ impl PolicyRuntime {
             linker: Arc::new(linker),
             generations: Arc::default(),
             compiled: Arc::default(),
+            trusted: options.require_signature.clone().map(Arc::new),
             rubbish: start_cleaner()
                 .map_err(|error| LoadError::Runtime { reason: error.to_string() })?,
             _ticker: Arc::new(ticker),
@@ -113,6 +124,45 @@ impl PolicyRuntime {
     /// The number of the next generation, from 1.
     pub(crate) fn next_generation(&self) -> u64 {
         self.generations.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Whether a policy is signed as this runtime requires: what a load asks first,
+    /// for those who want to know before they have anything to load it for. Returns
+    /// the signer; `None` where no signature is required of it.
+    ///
+    /// # Errors
+    /// When it cannot be read, and [`LoadError::Signature`].
+    pub fn verify(
+        &self,
+        source: &PolicySource,
+        limits: &Limits,
+    ) -> Result<Option<KeyId>, LoadError> {
+        match self.trusted_for(source) {
+            Some(_) => self.verify_bytes(source, &source.read(limits.component_bytes)?),
+            None => Ok(None),
+        }
+    }
+
+    /// [`PolicyRuntime::verify`] of bytes that were read from the source: the same
+    /// ones must be compiled.
+    pub(crate) fn verify_bytes(
+        &self,
+        source: &PolicySource,
+        bytes: &[u8],
+    ) -> Result<Option<KeyId>, LoadError> {
+        let Some(trusted) = self.trusted_for(source) else { return Ok(None) };
+        signature::verify(bytes, trusted)
+            .map(Some)
+            .map_err(|reason| LoadError::Signature { policy: source.name(), reason })
+    }
+
+    /// The keys of which one must have signed what comes from there.
+    fn trusted_for(&self, source: &PolicySource) -> Option<&TrustedKeys> {
+        match source {
+            // Who can change these can change what checks signatures.
+            PolicySource::Builtin(_) => None,
+            PolicySource::File(_) | PolicySource::Bytes { .. } => self.trusted.as_deref(),
+        }
     }
 
     /// Compiles a component, or finds it compiled: the last few are kept, and

@@ -82,7 +82,10 @@ impl PolicySource {
     }
 
     /// The component's bytes, at most `most` of them.
-    pub(crate) fn read(&self, most: u64) -> Result<Cow<'_, [u8]>, LoadError> {
+    ///
+    /// # Errors
+    /// When it cannot be read, or has more.
+    pub fn read(&self, most: u64) -> Result<Cow<'_, [u8]>, LoadError> {
         let bytes: Cow<'_, [u8]> = match self {
             Self::Builtin(name) => Cow::Borrowed(builtin(name)?),
             Self::Bytes { bytes, .. } => Cow::Borrowed(bytes),

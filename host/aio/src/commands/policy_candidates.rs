@@ -1,7 +1,7 @@
 //! What an operator says about policies beside the one in place: a canary that
 //! serves a share of the requests, and shadows that are asked and never obeyed.
 
-use aio_policy::{MOST_SHADOWS, PolicyHost, PolicySource, Share};
+use aio_policy::{Limits, MOST_SHADOWS, PolicyHost, PolicyRuntime, PolicySource, Share};
 use anyhow::bail;
 use clap::Args;
 
@@ -84,6 +84,18 @@ impl CandidateOptions {
 }
 
 impl Candidates {
+    /// Tells whether they are signed as the runtime requires.
+    ///
+    /// # Errors
+    /// When one cannot be read or is not.
+    pub fn verify(&self, runtime: &PolicyRuntime, limits: &Limits) -> anyhow::Result<()> {
+        let canary = self.canary.iter().map(|(source, ..)| source);
+        for source in canary.chain(self.shadows.iter().map(|(source, _)| source)) {
+            runtime.verify(source, limits)?;
+        }
+        Ok(())
+    }
+
     /// Places them.
     ///
     /// # Errors

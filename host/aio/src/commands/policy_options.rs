@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use aio_core::{Grant, HostInfo};
-use aio_policy::{Limits, Options, PolicyRuntime, Recorder, RuntimeOptions, Setup, StateStore};
+use aio_policy::{
+    Limits, Options, PolicyRuntime, Recorder, RuntimeOptions, Setup, StateStore, TrustedKeys,
+};
 use anyhow::{Context, bail};
 use clap::Args;
 
@@ -23,6 +25,11 @@ pub struct PolicyOptions {
     /// Load the policy anew when its file changes
     #[arg(long)]
     pub watch: bool,
+    /// Take no policy that is not signed with one of the keys in this file (`aio policy
+    /// sign`), at the start, on a reload, as a canary or as a shadow; policies that are
+    /// part of this program are taken. The file is read once, at the start
+    #[arg(long, value_name = "KEYS")]
+    require_signature: Option<PathBuf>,
     /// Append what the policy is asked and answers to a file, for `aio policy replay`
     #[arg(long, value_name = "FILE.jsonl")]
     record: Option<PathBuf>,
@@ -66,6 +73,15 @@ impl PolicyOptions {
         Ok(Options { store, recorder, ..Options::default() })
     }
 
+    /// A runtime that takes what is signed as is required, and keeps compiled code.
+    ///
+    /// # Errors
+    /// When the trusted keys cannot be read, or this machine cannot run WebAssembly.
+    pub fn runtime(&self) -> anyhow::Result<PolicyRuntime> {
+        let trusted = self.require_signature.as_deref().map(TrustedKeys::read).transpose()?;
+        start_runtime(trusted)
+    }
+
     /// What a policy may use.
     ///
     /// # Errors
@@ -92,14 +108,19 @@ pub fn limits(argument: Option<&str>) -> anyhow::Result<Limits> {
 /// # Errors
 /// When this machine cannot run WebAssembly.
 pub fn runtime() -> anyhow::Result<PolicyRuntime> {
+    start_runtime(None)
+}
+
+fn start_runtime(require_signature: Option<TrustedKeys>) -> anyhow::Result<PolicyRuntime> {
     let folder = aio_models::Cache::from_env().ok().map(|cache| cache.root().join("policy-code"));
-    let cached = RuntimeOptions { code_cache: folder, ..RuntimeOptions::default() };
+    let cached =
+        RuntimeOptions { code_cache: folder, require_signature, ..RuntimeOptions::default() };
     match PolicyRuntime::with(&cached) {
         Ok(runtime) => Ok(runtime),
         Err(error) if cached.code_cache.is_some() => {
             // A cache only saves time; a folder that cannot be written is no reason to stop.
             tracing::debug!("{error}");
-            Ok(PolicyRuntime::new()?)
+            Ok(PolicyRuntime::with(&RuntimeOptions { code_cache: None, ..cached })?)
         }
         Err(error) => Err(error.into()),
     }

@@ -3,14 +3,14 @@
 use std::process::ExitCode;
 
 use aio_bench::Table;
-use aio_policy_tools::Inspection;
+use aio_policy_tools::{Inspection, Signature};
 use clap::Args;
 use serde_json::Value;
 
 use super::{Subject, publish};
 use crate::commands::policy_options::runtime;
 
-/// Show what a policy is: identity, imports, hooks, configuration, limits
+/// Show what a policy is: identity, signature, imports, hooks, configuration, limits
 ///
 /// Nothing needs to be granted or configured for that.
 #[derive(Args)]
@@ -48,6 +48,7 @@ fn text(of: &Inspection) -> String {
         vec!["summary".into(), said(&of.summary)],
         vec!["digest".into(), format!("sha256:{}", of.digest)],
         vec!["size".into(), format!("{} bytes", of.bytes)],
+        vec!["signature".into(), signature(&of.signature)],
         vec!["contract".into(), of.contract.into()],
         vec!["imports".into(), or_none(of.imports.clone())],
         vec!["must be granted".into(), or_none(grants)],
@@ -62,6 +63,15 @@ fn text(of: &Inspection) -> String {
     };
     let table: Table = rows.into_iter().collect();
     format!("{}\nConfiguration:\n{schema}\n\nLimits:\n{}", table.text(), limits(of))
+}
+
+fn signature(of: &Signature) -> String {
+    match of {
+        Signature::Builtin => "none needed: it is part of this program".into(),
+        Signature::None => "none".into(),
+        Signature::Holds { key } => format!("by the key {key}"),
+        Signature::Broken { reason } => format!("does not hold: {reason}"),
+    }
 }
 
 /// The limits as they are written for `--policy-limits`.

@@ -6,8 +6,11 @@ mod bench;
 mod check;
 mod diff;
 mod inspect;
+mod keygen;
 mod replay;
+mod sign;
 mod test;
+mod verify;
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -20,7 +23,7 @@ use serde::Serialize;
 use super::policy_options::{limits, text_or_file};
 use super::print;
 
-/// Look at, check, measure and test policies
+/// Look at, check, measure, test and sign policies
 ///
 /// None of this needs a model: a policy is asked about made-up facts, or about
 /// those in its author's test cases.
@@ -32,7 +35,8 @@ Examples:
   aio policy test mine.wasm cases
   aio policy bench mine.wasm
   aio policy diff aio mine.wasm
-  aio policy replay day.jsonl --policy mine.wasm")]
+  aio policy replay day.jsonl --policy mine.wasm
+  aio policy sign mine.wasm --key me.key")]
 pub struct PolicyArgs {
     #[command(subcommand)]
     command: Command,
@@ -46,6 +50,9 @@ enum Command {
     Bench(bench::BenchArgs),
     Diff(diff::DiffArgs),
     Replay(replay::ReplayArgs),
+    Keygen(keygen::KeygenArgs),
+    Sign(sign::SignArgs),
+    Verify(verify::VerifyArgs),
 }
 
 /// Runs the subcommand.
@@ -60,6 +67,9 @@ pub fn run(args: PolicyArgs) -> anyhow::Result<ExitCode> {
         Command::Bench(args) => bench::run(&args),
         Command::Diff(args) => Ok(diff::run(&args)),
         Command::Replay(args) => replay::run(&args),
+        Command::Keygen(args) => keygen::run(&args),
+        Command::Sign(args) => sign::run(&args),
+        Command::Verify(args) => verify::run(&args),
     }
 }
 

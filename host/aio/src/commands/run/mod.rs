@@ -37,6 +37,7 @@ Examples:
   aio run --policy ./my-policy.wasm --policy-config @config.json --json \"...\"
   aio run --policy ./router.wasm --grant prompt-text --record calls.jsonl \"...\"
   aio run --chat --policy ./my-policy.wasm --watch
+  aio run --policy ./my-policy.wasm --require-signature trusted.keys \"...\"
   aio run --canary next.wasm=10% --canary-config '{\"drafter\":\"lookup\"}' \"...\"
   aio run --shadow goodput --shadow next.wasm --explain \"...\"
   aio run --policy fixed --policy-config '{\"tier\":\"qwen2.5-coder-1.5b\",\"drafter\":\"lookup\",\"draft_length\":8}' \"...\"")]

@@ -10,7 +10,7 @@ use aio_serve::{Runner, Tiers};
 use anyhow::bail;
 
 use super::RunArgs;
-use crate::commands::policy_options::{runtime, text_or_file};
+use crate::commands::policy_options::text_or_file;
 use crate::commands::sources::tier_sources;
 use crate::terminal;
 
@@ -26,11 +26,14 @@ pub(super) fn runner(args: &RunArgs) -> anyhow::Result<Runner> {
     watched(args, &policy_source)?;
     let candidates = args.candidates.candidates()?;
     let limits = args.policy_options.limits()?;
+    let runtime = args.policy_options.runtime()?;
+    runtime.verify(&policy_source, &limits)?;
+    candidates.verify(&runtime, &limits)?;
     let options = args.policy_options.options(&limits)?;
     let sources = tier_sources(&args.tiers)?;
     let tiers = Tiers::open(&sources, &*device, args.context.map(|n| n as usize))?;
     let setup = args.policy_options.setup(tiers.info().clone(), config, limits);
-    let policies = PolicyHost::load(&runtime()?, &policy_source, setup, options)?;
+    let policies = PolicyHost::load(&runtime, &policy_source, setup, options)?;
     candidates.place(&policies)?;
     Ok(Runner::new(tiers, Arc::new(policies)))
 }
