@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use aio_policy_build::Builder;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -29,17 +30,6 @@ pub(crate) struct Entry {
     /// What compiled and linked it.
     #[serde(flatten)]
     pub(crate) builder: Builder,
-}
-
-/// What compiled and linked a component; the same builder makes the same bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Builder {
-    /// Where the compiler comes from.
-    pub(crate) toolchain: String,
-    /// Compiler and code generator, without the machine they run on.
-    pub(crate) compiler: String,
-    /// The linker.
-    pub(crate) linker: String,
 }
 
 impl Entry {

@@ -2,17 +2,14 @@
 //! needs is here.
 
 mod checksums;
-mod component;
 mod policies;
-mod toolchain;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use aio_policy_build::{Toolchain, ToolchainChoice, World, componentize};
 use anyhow::{Context, Result};
-use clap::{Parser, Subcommand};
-
-use crate::toolchain::ToolchainChoice;
+use clap::{Parser, Subcommand, ValueEnum};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Repository chores")]
@@ -35,7 +32,7 @@ enum Chore {
         only: Vec<String>,
         /// Which toolchain builds them.
         #[arg(long, value_enum, default_value_t)]
-        toolchain: ToolchainChoice,
+        toolchain: Choice,
     },
     /// Makes a component of a core module, as `wasm-tools component` does: for
     /// policies in languages whose compiler makes core modules.
@@ -55,11 +52,35 @@ enum Chore {
     },
 }
 
+/// Which toolchain to take.
+#[derive(Clone, Copy, Default, ValueEnum)]
+enum Choice {
+    /// The one that is there: Debian's if it is, since it builds the same on
+    /// every machine that has it, else rustup's.
+    #[default]
+    Auto,
+    /// rustup's, with the target installed.
+    Rustup,
+    /// Debian's packages rustc-web, cargo-web and rust-web-src: the standard
+    /// library is built from source.
+    Debian,
+}
+
+impl From<Choice> for ToolchainChoice {
+    fn from(choice: Choice) -> Self {
+        match choice {
+            Choice::Auto => Self::Auto,
+            Choice::Rustup => Self::Rustup,
+            Choice::Debian => Self::Debian,
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let done = match Arguments::parse().chore {
-        Chore::Policies { check, only, toolchain } => run(check, &only, toolchain),
+        Chore::Policies { check, only, toolchain } => run(check, &only, toolchain.into()),
         Chore::Component { module, wit, world, output } => {
-            component::make(&module, wit.as_deref().zip(world.as_deref()), &output)
+            component(&module, wit.as_deref().zip(world.as_deref()), &output)
         }
     };
     match done {
@@ -74,13 +95,26 @@ fn main() -> ExitCode {
 fn run(check: bool, only: &[String], choice: ToolchainChoice) -> Result<()> {
     let workspace = Workspace::find()?;
     let names = policies::select(only)?;
-    let toolchain = toolchain::find(choice)?;
+    let toolchain = Toolchain::find(choice)?;
     println!("building with {toolchain}");
     if check {
         policies::check(&workspace, &names, &toolchain)
     } else {
         policies::rebuild(&workspace, &names, &toolchain)
     }
+}
+
+/// Makes a component of the module in a file. `world`: the folder of its WIT
+/// package and the world's name, where the module does not say.
+fn component(module: &Path, world: Option<(&Path, &str)>, output: &Path) -> Result<()> {
+    let bytes =
+        std::fs::read(module).with_context(|| format!("cannot read {}", module.display()))?;
+    let world = world.map(|(folder, name)| World::read(folder, Some(name))).transpose()?;
+    let component = componentize(&module.display().to_string(), &bytes, world.as_ref())?;
+    std::fs::write(output, &component)
+        .with_context(|| format!("cannot write {}", output.display()))?;
+    println!("{}: {} bytes", output.display(), component.len());
+    Ok(())
 }
 
 /// Where things are.

@@ -4,11 +4,11 @@
 use std::path::Path;
 use std::process::Command;
 
+use aio_policy_build::{TARGET, Toolchain, componentize};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::Workspace;
 use crate::checksums::{Checksums, Entry};
-use crate::toolchain::{TARGET, Toolchain};
 
 /// The shipped policies. The crate of each is `aio-policy-NAME`.
 const POLICIES: &[&str] = &["aio", "fixed", "goodput"];
@@ -95,15 +95,15 @@ pub(crate) fn check(workspace: &Workspace, names: &[&str], toolchain: &Toolchain
 fn build(workspace: &Workspace, name: &str, toolchain: &Toolchain) -> Result<Vec<u8>> {
     let package = format!("aio-policy-{name}");
     let status = toolchain
-        .build(&package, &workspace.root, &workspace.target)
+        .cargo(&workspace.root, "aio", &workspace.target)
+        .args(["--quiet", "--locked", "--profile", "policy", "--package", &package])
         .status()
         .context("cannot run cargo")?;
     ensure!(status.success(), "{package} does not build for {TARGET}: see cargo's messages above");
     let file = format!("{}.wasm", package.replace('-', "_"));
     let path = workspace.target.join(TARGET).join("policy").join(file);
     let module = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    crate::component::encode(&module)
-        .with_context(|| format!("{package} does not become a component"))
+    Ok(componentize(&package, &module, None)?)
 }
 
 /// Runs the tests of shipped policies against the components in a folder.

@@ -25,7 +25,7 @@ Start here:
   aio models list
   aio graph smollm2-135m --gear 8
   aio bench engine --help
-  aio policy inspect aio
+  aio policy new mine
 
 Environment: AIO_CACHE names the folder for models (else the user's cache folder);
 AIO_CPU bounds the cpu device's instruction set (avx512, avx2, portable);

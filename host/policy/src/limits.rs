@@ -107,9 +107,11 @@ impl Default for Limits {
 
 impl Limits {
     /// Limits for a policy that carries a script engine (JavaScript, Python):
-    /// 128 MiB of memory, the rest as by default.
+    /// 128 MiB of memory and 100 million units of fuel a call, the rest as by
+    /// default. A `plan` takes one some hundred thousand to two million units, but
+    /// fuel grows with the facts handed over: with 100 tiers it is beyond the default.
     pub fn for_script_engine() -> Self {
-        Self { memory_bytes: 128 * MIB, ..Self::default() }
+        Self { memory_bytes: 128 * MIB, fuel: 100_000_000, ..Self::default() }
     }
 }
 

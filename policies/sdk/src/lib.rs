@@ -34,13 +34,13 @@
 //! # fn main() {}
 //! ```
 //!
-//! The crate that holds it needs `crate-type = ["cdylib"]`. Build it and make it
-//! a component:
+//! `aio policy new` makes a project with such a policy in it. Make one, build it,
+//! let it steer:
 //!
 //! ```text
-//! cargo build --release --target wasm32-unknown-unknown
-//! wasm-tools component new target/wasm32-unknown-unknown/release/mine.wasm -o mine.wasm
-//! aio run --policy mine.wasm "Hello"
+//! aio policy new mine && cd mine
+//! aio policy build
+//! aio run --policy ./mine.wasm "Hello"
 //! ```
 //!
 //! # From there to a policy that learns

@@ -1,12 +1,15 @@
 //! `aio policy`: tools for those who write policies, one module each, and what
-//! their arguments have in common. Arguments to calls of `aio-policy-tools`, and
-//! reports to tables and JSON; it must not know what is in a component.
+//! their arguments have in common. Arguments to calls of `aio-policy-build` and
+//! `aio-policy-tools`, and reports to tables and JSON; it must not know what is in
+//! a component.
 
 mod bench;
+mod build;
 mod check;
 mod diff;
 mod inspect;
 mod keygen;
+mod new;
 mod replay;
 mod sign;
 mod test;
@@ -23,13 +26,15 @@ use serde::Serialize;
 use super::policy_options::{limits, text_or_file};
 use super::print;
 
-/// Look at, check, measure, test and sign policies
+/// Make, build, look at, check, measure, test and sign policies
 ///
 /// None of this needs a model: a policy is asked about made-up facts, or about
 /// those in its author's test cases.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
+  aio policy new mine
+  aio policy build mine
   aio policy inspect aio
   aio policy check mine.wasm
   aio policy test mine.wasm cases
@@ -44,6 +49,8 @@ pub struct PolicyArgs {
 
 #[derive(Subcommand)]
 enum Command {
+    New(new::NewArgs),
+    Build(build::BuildArgs),
     Inspect(inspect::InspectArgs),
     Check(check::CheckArgs),
     Test(test::TestArgs),
@@ -61,6 +68,8 @@ enum Command {
 /// One sentence on what was wrong and what to do about it.
 pub fn run(args: PolicyArgs) -> anyhow::Result<ExitCode> {
     match args.command {
+        Command::New(args) => new::run(&args),
+        Command::Build(args) => build::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Test(args) => test::run(&args),

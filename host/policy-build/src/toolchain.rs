@@ -1,25 +1,27 @@
-//! The toolchains that can build a policy, and how each is told to. What is
+//! The Rust toolchains that can build a policy, and how each is told to. What is
 //! built is none of their business.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
-use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 
-use crate::checksums::Builder;
+use crate::{Error, Language, tool};
 
 /// The target of a policy's core module: WebAssembly and nothing else.
-pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
+pub const TARGET: &str = "wasm32-unknown-unknown";
 
 /// Which toolchain to take.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ToolchainChoice {
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ToolchainChoice {
     /// The one that is there: Debian's if it is, since it builds the same on
     /// every machine that has it, else rustup's.
     #[default]
     Auto,
+    /// The author's own: rustup's, which needs not build the standard library,
+    /// else Debian's.
+    Own,
     /// rustup's, with the target installed.
     Rustup,
     /// Debian's packages rustc-web, cargo-web and rust-web-src: the standard
@@ -27,9 +29,22 @@ pub(crate) enum ToolchainChoice {
     Debian,
 }
 
+/// What compiled and linked a module; the same builder makes the same bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Builder {
+    /// Where the compiler comes from.
+    pub toolchain: String,
+    /// Compiler and code generator, without the machine they run on.
+    pub compiler: String,
+    /// The linker.
+    pub linker: String,
+}
+
 /// A toolchain that is there.
-pub(crate) struct Toolchain {
-    pub(crate) builder: Builder,
+#[derive(Debug)]
+pub struct Toolchain {
+    /// What it makes modules with.
+    pub builder: Builder,
     cargo: PathBuf,
     rustc: PathBuf,
     sysroot: PathBuf,
@@ -46,26 +61,40 @@ impl std::fmt::Display for Toolchain {
     }
 }
 
-/// Finds the toolchain chosen.
-pub(crate) fn find(choice: ToolchainChoice) -> Result<Toolchain> {
-    match choice {
-        ToolchainChoice::Rustup => rustup(),
-        ToolchainChoice::Debian => debian(),
-        ToolchainChoice::Auto => debian().or_else(|_| rustup()).map_err(|_| {
-            anyhow::anyhow!(
-                "no toolchain here builds {TARGET}: run `rustup target add {TARGET}`, or on \
-                 Debian install rustc-web, cargo-web, rust-web-src and lld"
-            )
-        }),
+impl Toolchain {
+    /// Finds the toolchain chosen.
+    ///
+    /// # Errors
+    /// When it is not there, with how to get it.
+    pub fn find(choice: ToolchainChoice) -> Result<Self, Error> {
+        let neither = |_| absent(format!("install {DEBIAN} on Debian, or anywhere {RUSTUP}"));
+        match choice {
+            ToolchainChoice::Rustup => rustup(),
+            ToolchainChoice::Debian => debian(),
+            ToolchainChoice::Auto => debian().or_else(|_| rustup()).map_err(neither),
+            ToolchainChoice::Own => rustup().or_else(|_| debian()).map_err(neither),
+        }
     }
 }
 
-fn rustup() -> Result<Toolchain> {
+const RUSTUP: &str =
+    "run `rustup target add wasm32-unknown-unknown` (https://rustup.rs has rustup)";
+const DEBIAN: &str = "rustc-web, cargo-web, rust-web-src and lld";
+
+fn absent(advice: String) -> Error {
+    Error::ToolAbsent {
+        language: Language::Rust,
+        tool: "a compiler for wasm32-unknown-unknown",
+        advice,
+    }
+}
+
+fn rustup() -> Result<Toolchain, Error> {
     let cargo = PathBuf::from(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     let rustc = PathBuf::from(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
     let sysroot = sysroot(&rustc)?;
     if !sysroot.join("lib/rustlib").join(TARGET).is_dir() {
-        bail!("rustup's toolchain lacks {TARGET}: run `rustup target add {TARGET}`");
+        return Err(absent(RUSTUP.into()));
     }
     // The compiler brings its own linker, of the same LLVM.
     let builder = Builder {
@@ -76,45 +105,29 @@ fn rustup() -> Result<Toolchain> {
     Ok(Toolchain { builder, cargo, rustc, sysroot, linker: None, builds_std: false })
 }
 
-fn debian() -> Result<Toolchain> {
+fn debian() -> Result<Toolchain, Error> {
+    let advice = || absent(format!("install Debian's {DEBIAN}"));
     let (cargo, rustc) = (PathBuf::from("/usr/bin/cargo"), PathBuf::from("/usr/bin/rustc"));
-    let advice = "install Debian's rustc-web, cargo-web, rust-web-src and lld";
     if !cargo.is_file() || !rustc.is_file() {
-        bail!("/usr/bin has no cargo and rustc: {advice}");
+        return Err(advice());
     }
     let sysroot = sysroot(&rustc)?;
     if !sysroot.join("lib/rustlib/src/rust/library/std").is_dir() {
-        bail!("the standard library's source is missing: {advice}");
+        return Err(advice());
     }
-    let Some(linker) = find_wasm_ld() else {
-        bail!("there is no wasm-ld: {advice}");
-    };
+    let linker = tool::newest_in(Path::new("/usr/bin"), "wasm-ld").ok_or_else(advice)?;
     let builder = Builder {
         toolchain: "debian".into(),
         compiler: compiler(&rustc)?,
-        linker: output(&linker, &["--version"])?,
+        linker: tool::output(&linker, &["--version"])?,
     };
     Ok(Toolchain { builder, cargo, rustc, sysroot, linker: Some(linker), builds_std: true })
 }
 
-/// The newest wasm-ld: Debian puts the version into the name (`wasm-ld-22`).
-fn find_wasm_ld() -> Option<PathBuf> {
-    let version = |path: &Path| -> Option<u32> {
-        let rest = path.file_name()?.to_str()?.strip_prefix("wasm-ld")?;
-        if rest.is_empty() { Some(0) } else { rest.strip_prefix('-')?.parse().ok() }
-    };
-    let entries = std::fs::read_dir("/usr/bin").ok()?;
-    entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter_map(|path| Some((version(&path)?, path)))
-        .max()
-        .map(|(_, path)| path)
-}
-
 /// Compiler and code generator from `rustc -vV`, without the host machine: its
 /// bytes do not depend on it.
-fn compiler(rustc: &Path) -> Result<String> {
-    let text = output(rustc, &["-vV"])?;
+fn compiler(rustc: &Path) -> Result<String, Error> {
+    let text = tool::output(rustc, &["-vV"])?;
     let field = |name: &str| {
         text.lines().find_map(|line| line.strip_prefix(name)).map_or("unknown", str::trim)
     };
@@ -126,36 +139,22 @@ fn compiler(rustc: &Path) -> Result<String> {
     ))
 }
 
-fn sysroot(rustc: &Path) -> Result<PathBuf> {
-    Ok(output(rustc, &["--print", "sysroot"])?.into())
-}
-
-fn output(program: &Path, arguments: &[&str]) -> Result<String> {
-    let output = Command::new(program)
-        .args(arguments)
-        // cargo sets this for what it runs, and it would lead one toolchain's
-        // compiler to another one's libraries.
-        .env_remove("LD_LIBRARY_PATH")
-        .output()
-        .with_context(|| format!("cannot run {}", program.display()))?;
-    if !output.status.success() {
-        bail!("{} {} failed", program.display(), arguments.join(" "));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+fn sysroot(rustc: &Path) -> Result<PathBuf, Error> {
+    Ok(tool::output(rustc, &["--print", "sysroot"])?.into())
 }
 
 impl Toolchain {
-    /// A cargo command that compiles a package for [`TARGET`] to the same bytes
-    /// wherever the checkout stands.
-    pub(crate) fn build(&self, package: &str, root: &Path, target: &Path) -> Command {
+    /// A `cargo build` for [`TARGET`] that makes the same bytes wherever the folder
+    /// `root` stands: paths in it are called `called`. What to build, and how, is to
+    /// be added.
+    pub fn cargo(&self, root: &Path, called: &str, target: &Path) -> Command {
         let mut command = Command::new(&self.cargo);
         command
             .current_dir(root)
-            .args(["build", "--quiet", "--locked", "--profile", "policy", "--package", package])
-            .args(["--target", TARGET, "--target-dir"])
+            .args(["build", "--target", TARGET, "--target-dir"])
             .arg(target)
             .env("RUSTC", &self.rustc)
-            .env("CARGO_ENCODED_RUSTFLAGS", self.flags(root))
+            .env("CARGO_ENCODED_RUSTFLAGS", self.flags(root, called))
             .env_remove("RUSTFLAGS")
             .env_remove("RUSTC_WRAPPER")
             .env_remove("RUSTC_WORKSPACE_WRAPPER")
@@ -171,8 +170,8 @@ impl Toolchain {
 
     /// Flags that take the machine's paths out of the code: panic messages name
     /// their source file.
-    fn flags(&self, root: &Path) -> OsString {
-        let mut prefixes = vec![(root.to_owned(), "aio")];
+    fn flags(&self, root: &Path, called: &str) -> OsString {
+        let mut prefixes = vec![(root.to_owned(), called)];
         prefixes.extend(registries().into_iter().map(|path| (path, "registry")));
         let source = self.sysroot.join("lib/rustlib/src/rust");
         // Debian's source folder is a link; both of its names occur.
