@@ -36,6 +36,7 @@ sources! {
     "lib.rs",
     "log.rs",
     "policy.rs",
+    "pool.rs",
     "sentence.rs",
     "setting.rs",
     "setting.schema.json",
@@ -111,11 +112,20 @@ mod tests {
         for field in ["version", "edition", "rust-version", "license"] {
             assert_eq!(ours["package"].get(field), package.get(field), "{field}");
         }
-        let names: Vec<&String> = original["dependencies"].as_table().unwrap().keys().collect();
-        let expected: Table = names
-            .into_iter()
-            .map(|name| (name.clone(), workspace["dependencies"][name].clone()))
-            .collect();
-        assert_eq!(ours["dependencies"].as_table().unwrap(), &expected);
+        let of = |manifest: &Table, target: bool| -> Table {
+            let part = if target {
+                &manifest["target"][r#"cfg(target_arch = "wasm32")"#]["dependencies"]
+            } else {
+                &manifest["dependencies"]
+            };
+            part.as_table().unwrap().clone()
+        };
+        for target in [false, true] {
+            let expected: Table = of(&original, target)
+                .keys()
+                .map(|name| (name.clone(), workspace["dependencies"][name].clone()))
+                .collect();
+            assert_eq!(of(&ours, target), expected);
+        }
     }
 }

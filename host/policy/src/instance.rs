@@ -88,9 +88,9 @@ impl Instance {
         &mut self,
         phase: Phase,
         limits: &Limits,
-        call: impl FnOnce(&Hooks, &mut Store<Guest>) -> wasmtime::Result<R>,
+        call: impl FnOnce(&mut Hooks, &mut Store<Guest>) -> wasmtime::Result<R>,
     ) -> Result<R, Failure> {
-        let hooks = &self.hooks;
+        let hooks = &mut self.hooks;
         bounded(&mut self.store, phase, limits, |store| call(hooks, store))
     }
 

@@ -268,7 +268,7 @@ impl LoadedPolicy {
     fn ask<T>(
         &mut self,
         hook: Hook,
-        call: impl FnOnce(&Hooks, &mut wasmtime::Store<Guest>) -> wasmtime::Result<Option<T>>,
+        call: impl FnOnce(&mut Hooks, &mut wasmtime::Store<Guest>) -> wasmtime::Result<Option<T>>,
     ) -> Call<T> {
         let mut asked = Call::begin();
         if !self.prepared.exports.has(hook) {

@@ -17,7 +17,11 @@ pub fn parse_config<C: DeserializeOwned + Default>(text: &str) -> Result<C, Stri
     if text.trim().is_empty() {
         return Ok(C::default());
     }
-    let mut json = serde_json::Deserializer::from_str(text);
+    // serde takes a list for a struct, field by field.
+    if !text.trim_start().starts_with('{') {
+        return Err("its configuration is not valid: it must be a JSON object, such as {}".into());
+    }
+    let mut json = serde_json::Deserializer::from_slice(text.as_bytes());
     let config = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
         let inner = error.into_inner();
@@ -60,5 +64,8 @@ mod tests {
         );
         assert!(error("[").starts_with("its configuration is not valid: "));
         assert!(error("{} {}").contains("trailing characters"));
+        for other in ["[1]", "7", "null", "\"text\""] {
+            assert!(error(other).ends_with("it must be a JSON object, such as {}"), "{other}");
+        }
     }
 }

@@ -65,29 +65,62 @@ impl CostTable {
     /// ratio to other tiers' matters then. Cheap when little has changed.
     pub fn update(&mut self, facts: &[Gear], unmeasured: f32) {
         let unmeasured = sane(Some(unmeasured)).unwrap_or(1.0);
-        let mut guess = self.reshape(facts);
+        let mut guess = false;
         if (unmeasured / self.unmeasured - 1.0).abs() <= REGUESS {
             // As before, within what matters.
         } else {
             self.unmeasured = unmeasured;
-            guess |= !self.gears.iter().any(|gear| gear.measured);
+            guess = !self.gears.iter().any(|gear| gear.measured);
         }
+        guess |= match self.take_in(facts) {
+            Some(guess) => guess,
+            None => {
+                self.reshape(facts);
+                // Every gear has its fact now.
+                self.take_in(facts);
+                true
+            }
+        };
+        if guess {
+            self.guess(facts);
+        }
+    }
+
+    /// Takes in what is measured of the gears that the table has; returns whether
+    /// guesses are to be made anew. `None` when the facts are of other gears. This
+    /// runs for every gear of every tier in every round: in one go, and what is as
+    /// it was costs a comparison.
+    fn take_in(&mut self, facts: &[Gear]) -> Option<bool> {
+        let usable = || facts.iter().filter(|fact| fact.rows > 0).count();
+        if self.gears.len() != facts.len() && self.gears.len() != usable() {
+            return None;
+        }
+        let mut guess = false;
         for gear in &mut self.gears {
-            let fact = &facts[gear.given as usize];
+            let fact = facts.get(gear.given as usize)?;
+            if fact.rows != gear.rows {
+                return None;
+            }
             if fact.compiled != gear.compiled {
                 gear.compiled = fact.compiled;
                 guess = true;
             }
-            if let Some(now) = sane(fact.milliseconds) {
-                guess |= !gear.measured || (now / gear.guessed_from - 1.0).abs() > REGUESS;
-                gear.measured = true;
-                gear.milliseconds = now;
-                gear.at_best = now;
+            match fact.milliseconds {
+                Some(now) if gear.measured && now == gear.milliseconds => {}
+                None if !gear.measured => {}
+                now => match sane(now) {
+                    Some(now) => {
+                        guess |= !gear.measured || (now / gear.guessed_from - 1.0).abs() > REGUESS;
+                        gear.measured = true;
+                        gear.milliseconds = now;
+                        gear.at_best = now;
+                    }
+                    None if gear.measured => return None,
+                    None => {}
+                },
             }
         }
-        if guess {
-            self.guess(facts);
-        }
+        Some(guess)
     }
 
     /// Gears by rows, ascending.
@@ -136,31 +169,25 @@ impl CostTable {
         self.gears.iter().any(|gear| gear.measured)
     }
 
-    /// Makes the list of gears that of the facts; returns whether it changed.
-    fn reshape(&mut self, facts: &[Gear]) -> bool {
-        let same = |gear: &GearCost| {
-            facts.get(gear.given as usize).is_some_and(|fact| {
-                fact.rows == gear.rows && (sane(fact.milliseconds).is_some() || !gear.measured)
-            })
-        };
-        let usable = facts.iter().filter(|fact| fact.rows > 0).count();
-        if self.gears.len() == usable && self.gears.iter().all(same) {
-            return false;
-        }
+    /// Makes the list of gears that of the facts, of which nothing is taken in yet.
+    fn reshape(&mut self, facts: &[Gear]) {
         self.gears.clear();
-        self.gears.extend(facts.iter().enumerate().filter(|(_, fact)| fact.rows > 0).map(
-            |(given, fact)| GearCost {
-                rows: fact.rows,
-                milliseconds: 0.0,
-                at_best: 0.0,
-                measured: false,
-                given: given as u32,
-                compiled: fact.compiled,
-                guessed_from: 0.0,
-            },
-        ));
-        self.gears.sort_by_key(|gear| gear.rows);
-        true
+        for (given, fact) in (0..).zip(facts).filter(|(_, fact)| fact.rows > 0) {
+            // They are a dozen at most, and mostly in order: no sort is worth its code.
+            let at = self.gears.partition_point(|gear| gear.rows <= fact.rows);
+            self.gears.insert(
+                at,
+                GearCost {
+                    rows: fact.rows,
+                    milliseconds: 0.0,
+                    at_best: 0.0,
+                    measured: false,
+                    given,
+                    compiled: fact.compiled,
+                    guessed_from: 0.0,
+                },
+            );
+        }
     }
 
     /// Fills in what is not measured.
@@ -271,6 +298,24 @@ mod tests {
         assert!(table.milliseconds(2) > 30.0);
         table.update(&[gear(1, Some(22.3)), gear(2, None), gear(8, Some(23.4))], 10.0);
         assert!(table.milliseconds(2) < 23.4);
+    }
+
+    #[test]
+    fn gears_that_come_and_go_are_noticed() {
+        let facts = [
+            vec![gear(0, Some(1.0)), gear(2, Some(7.0))],
+            vec![gear(1, Some(5.0)), gear(2, Some(7.0))],
+            vec![gear(2, Some(7.0)), gear(0, Some(1.0))],
+            vec![gear(2, Some(7.0))],
+            vec![gear(2, Some(7.5)), gear(3, Some(8.0))],
+            vec![gear(2, Some(7.5)), gear(3, None)],
+            vec![],
+        ];
+        let mut kept = CostTable::default();
+        for facts in facts {
+            kept.update(&facts, 10.0);
+            assert_eq!(kept.gears(), table(&facts).gears(), "{facts:?}");
+        }
     }
 
     #[test]

@@ -192,11 +192,19 @@ pub mod grants;
 pub mod hysteresis;
 pub mod log;
 mod policy;
+#[cfg(any(test, all(target_arch = "wasm32", not(target_feature = "atomics"))))]
+mod pool;
 pub mod sentence;
 mod setting;
 mod state;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
+
+/// What the policy's lists and texts are allocated with.
+#[cfg(all(target_arch = "wasm32", not(target_feature = "atomics")))]
+#[global_allocator]
+static ALLOCATOR: pool::Pool<talc::wasm::WasmDynamicTalc> =
+    pool::Pool::new(talc::wasm::new_wasm_dynamic_allocator());
 
 /// Generated from the contract. What has no comment there has none here.
 #[allow(missing_docs, clippy::all, clippy::undocumented_unsafe_blocks, reason = "generated")]

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use wit_bindgen_core::{Files, WorldGenerator as _};
+use wit_bindgen_core::Files;
 
 use super::{Component, Project, is_file_name};
 use crate::{Error, Language, World, componentize, tool};

@@ -3,6 +3,7 @@
 //! here fails as wasmtime fails.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use aio_core::{
     Grant, Granted, Hook, HostInfo, Outcome, RequestFacts, RoundContext, RoundDecision, RoundFacts,
@@ -178,13 +179,21 @@ type Func<P, R> = Option<TypedFunc<P, R>>;
 /// parameters' lifetimes; it runs once, so copying costs nothing.
 type InitArguments = (String, Option<Vec<u8>>, wit::HostInfo);
 
+/// What `rounds` takes. It runs in every round, so nothing is allocated for it that
+/// could be kept from the last call, and a typed function takes no references that
+/// end before it does: hence shared ownership, of which nobody else has a share
+/// between calls.
+type RoundsArguments = (Arc<rows::RoundContext>, Arc<Vec<rows::RoundFacts>>);
+
 /// The hooks of one instance, ready to be called. A call to a hook that is not
 /// exported is answered with `None`.
 pub(crate) struct Hooks {
     describe: Func<(), (wit::Description,)>,
     init: Func<InitArguments, (Result<(), String>,)>,
     plan: Func<(rows::RequestFacts,), (wit::Verdict,)>,
-    rounds: Func<(rows::RoundContext, Vec<rows::RoundFacts>), (Vec<wit::RoundDecision>,)>,
+    rounds: Func<RoundsArguments, (Vec<wit::RoundDecision>,)>,
+    /// What `rounds` was last asked with: its lists are filled anew each time.
+    asked: RoundsArguments,
     finished: Func<(Vec<wit::Outcome>,), ()>,
     snapshot: Func<(), (Vec<u8>,)>,
 }
@@ -200,6 +209,7 @@ impl Hooks {
             init: typed(Hook::Init, exports.init.as_ref(), instance, store)?,
             plan: typed(Hook::Plan, exports.plan.as_ref(), instance, store)?,
             rounds: typed(Hook::Rounds, exports.rounds.as_ref(), instance, store)?,
+            asked: RoundsArguments::default(),
             finished: typed(Hook::Finished, exports.finished.as_ref(), instance, store)?,
             snapshot: typed(Hook::Snapshot, exports.snapshot.as_ref(), instance, store)?,
         })
@@ -238,14 +248,16 @@ impl Hooks {
     }
 
     pub(crate) fn rounds(
-        &self,
+        &mut self,
         store: impl AsContextMut,
         context: &RoundContext,
         requests: &[RoundFacts],
     ) -> wasmtime::Result<Option<Vec<RoundDecision>>> {
         let Some(rounds) = &self.rounds else { return Ok(None) };
-        let requests = requests.iter().map(Into::into).collect();
-        let (decisions,) = rounds.call(store, (context.into(), requests))?;
+        let (context_then, requests_then) = &mut self.asked;
+        Arc::make_mut(context_then).become_of(context);
+        convert::refill(Arc::make_mut(requests_then), requests);
+        let (decisions,) = rounds.call(store, self.asked.clone())?;
         Ok(Some(decisions.into_iter().map(Into::into).collect()))
     }
 

@@ -14,6 +14,12 @@ fn list<'a, A: 'a, B: From<&'a A>>(from: &'a [A]) -> Vec<B> {
     from.iter().map(Into::into).collect()
 }
 
+/// The same into a list that is there already.
+pub(super) fn refill<'a, A: 'a, B: From<&'a A>>(to: &mut Vec<B>, from: &'a [A]) {
+    to.clear();
+    to.extend(from.iter().map(B::from));
+}
+
 impl From<&TierInfo> for wit::TierInfo {
     fn from(from: &TierInfo) -> Self {
         let TierInfo { name, parameters, weight_bytes, kv_bytes_per_token, context, tokenizer } =
@@ -113,10 +119,23 @@ impl From<&Acceptance> for wit::Acceptance {
     }
 }
 
-impl From<&RoundContext> for rows::RoundContext {
-    fn from(from: &RoundContext) -> Self {
+impl rows::RoundContext {
+    /// Makes this the context given, in the lists that are there.
+    pub(super) fn become_of(&mut self, from: &RoundContext) {
         let RoundContext { tiers, acceptance, load } = from;
-        Self { tiers: list(tiers), acceptance: list(acceptance), load: load.into() }
+        self.tiers.resize_with(tiers.len(), Default::default);
+        for (to, TierFacts { gears }) in self.tiers.iter_mut().zip(tiers) {
+            refill(&mut to.gears, gears);
+        }
+        self.acceptance.truncate(acceptance.len());
+        for (to, from) in self.acceptance.iter_mut().zip(acceptance) {
+            let Acceptance { tier, drafter, by_position, rounds } = from;
+            (to.tier, to.drafter, to.rounds) = (*tier, (*drafter).into(), *rounds);
+            to.by_position.clone_from(by_position);
+        }
+        let there = self.acceptance.len();
+        self.acceptance.extend(acceptance.iter().skip(there).map(Into::into));
+        self.load = load.into();
     }
 }
 
@@ -257,5 +276,58 @@ impl From<wit::RoundDecision> for RoundDecision {
             wit::Action::MoveTo(tier) => Action::MoveTo(tier),
         };
         Self { request, action, reason }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn context(tiers: &[&[u32]], lengths: &[usize]) -> RoundContext {
+        let gear = |&rows: &u32| Gear {
+            rows,
+            compiled: rows % 2 == 0,
+            milliseconds: (rows > 1).then_some(rows as f32),
+            compile_milliseconds: None,
+        };
+        let acceptance = |(tier, &positions): (u32, &usize)| Acceptance {
+            tier,
+            drafter: if tier == 0 { Drafter::Lookup } else { Drafter::Model },
+            by_position: vec![0.25; positions],
+            rounds: 7 + u64::from(tier),
+        };
+        RoundContext {
+            tiers: tiers
+                .iter()
+                .map(|gears| TierFacts { gears: gears.iter().map(gear).collect() })
+                .collect(),
+            acceptance: (0..).zip(lengths).map(acceptance).collect(),
+            load: Load { running: lengths.len() as u32, queued: tiers.len() as u32 },
+        }
+    }
+
+    #[test]
+    fn a_context_made_of_another_ones_lists_is_as_a_new_one() {
+        let contexts = [
+            context(&[&[1, 2, 4], &[1]], &[3, 0]),
+            context(&[&[8]], &[1]),
+            context(&[&[], &[1, 2], &[3]], &[2, 2, 9]),
+            context(&[], &[]),
+            context(&[&[5]], &[4, 1]),
+        ];
+        let mut kept = rows::RoundContext::default();
+        for from in contexts {
+            kept.become_of(&from);
+            let mut new = rows::RoundContext::default();
+            new.become_of(&from);
+            assert_eq!(format!("{kept:?}"), format!("{new:?}"));
+            // And nothing is left out on either way.
+            let gears: usize = kept.tiers.iter().map(|tier| tier.gears.len()).sum();
+            let positions: usize = kept.acceptance.iter().map(|a| a.by_position.len()).sum();
+            let expected = from.tiers.iter().map(|tier| tier.gears.len()).sum();
+            assert_eq!((kept.tiers.len(), gears), (from.tiers.len(), expected));
+            let expected = from.acceptance.iter().map(|a| a.by_position.len()).sum();
+            assert_eq!((kept.acceptance.len(), positions), (from.acceptance.len(), expected));
+        }
     }
 }

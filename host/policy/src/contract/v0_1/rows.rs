@@ -47,13 +47,15 @@ const _: () = assert!(<wit::RoundFacts as ComponentType>::SIZE32 == ROUND_FACTS)
 const _: () = assert!(<wit::RoundFacts as ComponentType>::ALIGN32 == 8);
 
 /// A gear.
+#[derive(Debug, Clone)]
 pub(super) struct Gear(pub(super) wit::Gear);
 
 /// A running request.
+#[derive(Debug, Clone)]
 pub(super) struct RoundFacts(pub(super) wit::RoundFacts);
 
 /// What was measured of a tier.
-#[derive(ComponentType, Lower)]
+#[derive(Debug, Clone, Default, ComponentType, Lower)]
 #[component(record)]
 pub(super) struct TierFacts {
     pub(super) gears: Vec<Gear>,
@@ -76,12 +78,19 @@ pub(super) struct RequestFacts {
 }
 
 /// What all requests of a round have in common.
-#[derive(ComponentType, Lower)]
+#[derive(Debug, Clone, ComponentType, Lower)]
 #[component(record)]
 pub(super) struct RoundContext {
     pub(super) tiers: Vec<TierFacts>,
     pub(super) acceptance: Vec<wit::Acceptance>,
     pub(super) load: wit::Load,
+}
+
+impl Default for RoundContext {
+    fn default() -> Self {
+        let load = wit::Load { running: 0, queued: 0 };
+        Self { tiers: Vec::new(), acceptance: Vec::new(), load }
+    }
 }
 
 /// Bytes in the making.
