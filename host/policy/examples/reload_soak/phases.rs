@@ -37,7 +37,6 @@ const ON_DISK: u64 = 6;
 /// what policies learn.
 struct Stage {
     policies: Arc<PolicyHost>,
-    first: u64,
     _folders: [tempfile::TempDir; 2],
 }
 
@@ -52,8 +51,7 @@ impl Stage {
         let store = Some(StateStore::new(folders[1].path(), limits.snapshot_bytes));
         let options = Options { store, ..Options::default() };
         let policies = Arc::new(PolicyHost::load(&runtime, &source, setup, options).unwrap());
-        let first = policies.current().identity().generation;
-        Self { policies, first, _folders: folders }
+        Self { policies, _folders: folders }
     }
 
     /// Replaces policies while it serves.
@@ -63,8 +61,10 @@ impl Stage {
         kinds: Vec<Kind>,
         reload: impl FnOnce(&Reloading, &Path, &Receiver<First>) -> Vec<f64>,
     ) -> Soaked {
+        // The last one of the phase before goes on until the first reload of this.
+        let first = self.policies.current().identity().generation;
         let soaked = soak(&self.policies, kinds, THREADS, ROUND, reload);
-        report.add(&soaked, self.first);
+        report.add(&soaked, first);
         soaked
     }
 
