@@ -6,7 +6,9 @@
 mod support;
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
+
+use support::refused::{assert_says, sentence};
 
 /// The binary with an empty cache and no way to the network.
 fn aio(cache: &Path) -> Command {
@@ -23,21 +25,7 @@ fn aio(cache: &Path) -> Command {
 /// The one sentence that a refused command leaves.
 #[track_caller]
 fn refusal(command: &mut Command) -> String {
-    let Output { status, stdout, stderr } = command.output().unwrap();
-    let stderr = String::from_utf8(stderr).unwrap();
-    assert!(!status.success(), "it succeeded");
-    assert!(stdout.is_empty(), "it printed {:?}", String::from_utf8_lossy(&stdout));
-    let errors: Vec<&str> = stderr.lines().filter(|l| l.starts_with("error: ")).collect();
-    assert_eq!(errors.len(), 1, "not one sentence: {stderr}");
-    assert!(!stderr.contains("panicked"), "{stderr}");
-    errors[0].to_owned()
-}
-
-#[track_caller]
-fn assert_says(error: &str, parts: &[&str]) {
-    for part in parts {
-        assert!(error.contains(part), "{error:?} does not say {part:?}");
-    }
+    sentence(command.output().unwrap())
 }
 
 fn files_below(folder: &Path) -> Vec<String> {

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use aio_core::{Agreement, Failure, FailureKind, RequestRecord, RoundRecord};
 use aio_policy::{Event, Share, request_key};
+use support::refused::{assert_says, refused};
 
 /// For what must come to an end on the slowest machine.
 const LONG: Duration = Duration::from_secs(300);
@@ -191,7 +192,10 @@ fn a_canary_that_traps_when_it_is_tried_out_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let Some(mut command) = run(folder.path()) else { return };
     let canary = build("traps", folder.path()) + "=100%";
-    assert_says(&refusal(command.args(["--canary", &canary, "hello"])), &["traps", "plan"]);
+    assert_says(
+        &refused(command.args(["--canary", &canary, "hello"]).output().unwrap()),
+        &["traps", "plan"],
+    );
 }
 
 #[test]
@@ -282,26 +286,6 @@ fn an_answer_does_not_wait_for_a_shadow_that_never_answers() {
     three.iter().zip(&plain).for_each(|(record, plain)| assert_alike(record, plain));
 }
 
-/// The one sentence that a refused command leaves.
-#[track_caller]
-fn refusal(command: &mut Command) -> String {
-    let Output { status, stdout, stderr } = command.output().unwrap();
-    let stderr = String::from_utf8(stderr).unwrap();
-    assert!(!status.success(), "it succeeded");
-    assert!(stdout.is_empty(), "it printed {:?}", String::from_utf8_lossy(&stdout));
-    let errors: Vec<&str> = stderr.lines().filter(|l| l.starts_with("error: ")).collect();
-    assert_eq!(errors.len(), 1, "not one sentence: {stderr}");
-    assert!(!stderr.contains("panicked"), "{stderr}");
-    stderr
-}
-
-#[track_caller]
-fn assert_says(text: &str, parts: &[&str]) {
-    for part in parts {
-        assert!(text.contains(part), "{text:?} does not say {part:?}");
-    }
-}
-
 #[test]
 fn arguments_that_make_no_sense_are_refused_before_anything_is_fetched() {
     let folder = tempfile::tempdir().unwrap();
@@ -331,7 +315,7 @@ fn arguments_that_make_no_sense_are_refused_before_anything_is_fetched() {
     for (arguments, says) in cases {
         let mut command = aio(folder.path());
         command.args(["run", "--tiers", "smollm2-135m", "hello"]).args(arguments);
-        assert_says(&refusal(&mut command), says);
+        assert_says(&refused(command.output().unwrap()), says);
     }
     assert!(!folder.path().join("cache").exists(), "something was written");
 }

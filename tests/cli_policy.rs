@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
@@ -9,6 +11,7 @@ use std::sync::Arc;
 use aio_core::{Granted, HostInfo, Load, RequestFacts, TierFacts, TierInfo};
 use aio_policy::{Options, PolicyHost, PolicyRuntime, PolicySource, Recorder, Setup};
 use serde_json::Value;
+use support::refused::{assert_says, refused};
 
 fn aio(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_aio"));
@@ -43,20 +46,9 @@ fn json(arguments: &[&str], code: i32) -> Value {
 /// The one sentence of a refused command.
 #[track_caller]
 fn refusal(arguments: &[&str], code: i32) -> String {
-    let Output { status, stdout, stderr } = aio(arguments);
-    assert_eq!(status.code(), Some(code), "{}", text(&stderr));
-    assert_eq!(text(&stdout), "");
-    let stderr = text(&stderr);
-    assert_eq!(stderr.lines().filter(|line| line.starts_with("error: ")).count(), 1, "{stderr}");
-    assert!(!stderr.contains("panicked"), "{stderr}");
-    stderr
-}
-
-#[track_caller]
-fn assert_says(text: &str, parts: &[&str]) {
-    for part in parts {
-        assert!(text.contains(part), "{text:?} does not say {part:?}");
-    }
+    let output = aio(arguments);
+    assert_eq!(output.status.code(), Some(code), "{}", text(&output.stderr));
+    refused(output)
 }
 
 fn write(folder: &Path, name: &str, contents: impl AsRef<[u8]>) -> String {

@@ -3,10 +3,13 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
+use support::refused::{assert_says, sentence};
 
 /// A folder with a key (`me.key`), a policy (`mine.wasm`), and a cache that is empty.
 struct Bench(tempfile::TempDir);
@@ -48,18 +51,14 @@ impl Bench {
     /// The one sentence of a refused command.
     #[track_caller]
     fn refusal(&self, arguments: &[&str]) -> String {
-        let Output { status, stdout, stderr } = self.aio(arguments);
-        let stderr = String::from_utf8(stderr).unwrap();
-        assert_eq!((status.code(), stdout.len()), (Some(1), 0), "{stderr}");
-        let errors: Vec<_> = stderr.lines().filter(|line| line.starts_with("error: ")).collect();
-        assert_eq!(errors.len(), 1, "{stderr}");
-        errors[0].to_owned()
+        let output = self.aio(arguments);
+        assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+        sentence(output)
     }
 
     #[track_caller]
     fn refused(&self, arguments: &[&str], says: &str) {
-        let error = self.refusal(arguments);
-        assert!(error.contains(says), "{error:?} does not say {says:?}");
+        assert_says(&self.refusal(arguments), &[says]);
     }
 }
 

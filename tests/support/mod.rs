@@ -3,6 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used)] // Each test binary uses a part of it.
 
 mod models;
+pub mod refused;
 
 use std::sync::Arc;
 

@@ -4,7 +4,7 @@
 //! Each call of a hook hands over a dozen lists, each of which is allocated twice
 //! (as the host writes it, and as Rust wants it) and freed twice, and the next
 //! call wants the same sizes again. An allocator of all sizes looks for a place and
-//! joins what is freed, which was a third of what a small `rounds` took; here both
+//! joins what is freed, a tenth of the fuel of a `rounds` that decides nothing; here both
 //! ways are a handful of instructions.
 //!
 //! What is freed stays with its class. So memory does not go back, and may be up to

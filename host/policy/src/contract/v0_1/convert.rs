@@ -107,18 +107,6 @@ impl From<&RequestFacts> for rows::RequestFacts {
     }
 }
 
-impl From<&Acceptance> for wit::Acceptance {
-    fn from(from: &Acceptance) -> Self {
-        let Acceptance { tier, drafter, by_position, rounds } = from;
-        Self {
-            tier: *tier,
-            drafter: (*drafter).into(),
-            by_position: by_position.clone(),
-            rounds: *rounds,
-        }
-    }
-}
-
 impl rows::RoundContext {
     /// Makes this the context given, in the lists that are there.
     pub(super) fn become_of(&mut self, from: &RoundContext) {
@@ -127,14 +115,18 @@ impl rows::RoundContext {
         for (to, TierFacts { gears }) in self.tiers.iter_mut().zip(tiers) {
             refill(&mut to.gears, gears);
         }
-        self.acceptance.truncate(acceptance.len());
+        let empty = || wit::Acceptance {
+            tier: 0,
+            drafter: wit::Drafter::None,
+            by_position: Vec::new(),
+            rounds: 0,
+        };
+        self.acceptance.resize_with(acceptance.len(), empty);
         for (to, from) in self.acceptance.iter_mut().zip(acceptance) {
             let Acceptance { tier, drafter, by_position, rounds } = from;
             (to.tier, to.drafter, to.rounds) = (*tier, (*drafter).into(), *rounds);
             to.by_position.clone_from(by_position);
         }
-        let there = self.acceptance.len();
-        self.acceptance.extend(acceptance.iter().skip(there).map(Into::into));
         self.load = load.into();
     }
 }
