@@ -287,10 +287,13 @@ fn a_matrix_larger_than_the_cache_is_walked_whole() {
         let weights = Weights::random(format, 1000, 1024, Scales::Ordinary, &mut random);
         let rows: Vec<_> = (0..13).map(|_| random.floats(1024)).collect();
         let rows: Vec<&[f32]> = rows.iter().map(Vec::as_slice).collect();
-        let isa = isas()[0];
-        let out = product(isa, &weights, &rows, 5, 3);
-        for (i, row) in rows.iter().enumerate() {
-            assert_eq!(out.bits(i), product(isa, &weights, &[row], 1, 1).bits(0));
+        for isa in isas() {
+            // Tiles narrower than the widest, and of more than one width.
+            let out = product(isa, &weights, &rows, isa.tile().min(5), 3);
+            for (i, row) in rows.iter().enumerate() {
+                let alone = product(isa, &weights, &[row], 1, 1);
+                assert_eq!(out.bits(i), alone.bits(0), "{format:?}, row {i}, {}", isa.name());
+            }
         }
     }
 }
