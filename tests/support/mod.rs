@@ -44,14 +44,7 @@ pub fn load(policy: &str, config: &str, tiers: &Tiers) -> Arc<PolicyHost> {
 /// A request with one user turn.
 pub fn chat(prompt: &str, max_tokens: usize, sampling: Sampling) -> Request {
     let prompt = Prompt::Chat(vec![Message::user(prompt)]);
-    Request {
-        prompt,
-        max_tokens,
-        sampling,
-        stop: Vec::new(),
-        metadata: Default::default(),
-        key: None,
-    }
+    Request::new(prompt, max_tokens, sampling)
 }
 
 /// Collects the streamed text.

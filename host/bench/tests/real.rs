@@ -88,6 +88,7 @@ fn drafting_is_measured_and_changes_nothing() {
         policies: vec![speculate::Setting::policy("goodput").unwrap()],
         count: 2,
         max_tokens: 12,
+        recent_tokens: 256,
         block: 1,
         peer: None,
         threads: None,
@@ -95,7 +96,7 @@ fn drafting_is_measured_and_changes_nothing() {
     let report = speculate::run(&source, None, &*default_device(), &options, &mut Silent).unwrap();
     assert_eq!((report.mismatches, report.prompts.len(), report.groups.len()), (0, 2, 1));
     let json = serde_json::to_value(&report).unwrap();
-    assert_eq!(json["schema"], "aio-bench-speculate/2");
+    assert_eq!(json["schema"], "aio-bench-speculate/3");
     // Settings take turns; the report has all of them in their order.
     for (i, setting) in report.settings.iter().enumerate() {
         assert_eq!(json["groups"][0]["ours"][i]["name"], setting.name);

@@ -77,14 +77,17 @@ pub struct Totals {
     pub committed: u32,
     /// Wall time from the request's start to its last token.
     pub seconds: f64,
-    /// Part of it spent on the prompt.
+    /// Part of it spent in passes with the prompt.
     pub prefill_seconds: f64,
-    /// Part of it spent generating: drafting and verifying.
+    /// Part of it spent generating: in passes that drafted for it or verified.
     pub decode_seconds: f64,
     /// Part of it spent in the policy.
     pub policy_seconds: f64,
     /// Part of it spent on probes.
     pub probe_seconds: f64,
+    /// Part of it spent waiting for its turn, at first and after it was preempted.
+    #[serde(default)]
+    pub waiting_seconds: f64,
     /// Fuel that the policy used.
     pub policy_fuel: u64,
 }
@@ -97,7 +100,7 @@ pub struct MemoryRecord {
     pub peak_resident: u64,
     /// Weights, as the device holds them.
     pub weights: u64,
-    /// KV caches. They only grow while a process answers, so this is their peak.
+    /// KV caches, what is kept for later prompts included.
     pub kv: u64,
     /// Intermediate results of passes.
     pub arena: u64,
@@ -137,6 +140,9 @@ pub struct RequestRecord {
     pub rounds: Vec<RoundRecord>,
     /// Sums.
     pub totals: Totals,
+    /// How often it lost its KV cache to requests of a higher rank, and was run anew.
+    #[serde(default)]
+    pub preemptions: u32,
     /// Memory in use.
     #[serde(default)]
     pub memory: MemoryRecord,

@@ -19,4 +19,4 @@ pub mod sampling;
 mod tier;
 pub mod tokenizer;
 
-pub use tier::{OpenError, Pass, Tier, TokenSequence};
+pub use tier::{OpenError, Part, Pass, Tier, TokenSequence};

@@ -216,6 +216,27 @@ pub fn log_probability(logits: &[f32], token: u32) -> f64 {
     f64::from(logits[token as usize] - most) - sum.ln()
 }
 
+/// Natural logarithms of probabilities under the softmax of `logits`: `token`'s, and
+/// those of the likeliest `top` tokens, likeliest first (of equally likely ones the
+/// smaller id first).
+pub fn log_probabilities(logits: &[f32], token: u32, top: usize) -> (f64, Vec<(u32, f64)>) {
+    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|&l| f64::from(l - most).exp()).sum();
+    let of = |token: u32| f64::from(logits[token as usize] - most) - sum.ln();
+    let mut likeliest: Vec<u32> = Vec::with_capacity(top + 1);
+    if top > 0 {
+        for candidate in 0..logits.len() as u32 {
+            let likelier = |&other: &u32| logits[other as usize] >= logits[candidate as usize];
+            let place = likeliest.partition_point(likelier);
+            if place < top {
+                likeliest.insert(place, candidate);
+                likeliest.truncate(top);
+            }
+        }
+    }
+    (of(token), likeliest.into_iter().map(|token| (token, of(token))).collect())
+}
+
 /// -ln(-ln(u)) for the largest u that [`gumbel`] uses, rounded up.
 const MOST_NOISE: f64 = 36.8;
 
@@ -229,6 +250,18 @@ fn gumbel(key: u64, token: u32) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_likeliest_come_first_and_sum_to_one() {
+        let logits = [0.5, 2.0, -1.0, 2.0];
+        let (chosen, top) = log_probabilities(&logits, 2, 3);
+        assert_eq!(top.iter().map(|t| t.0).collect::<Vec<_>>(), [1, 3, 0]);
+        let sum: f64 = top.iter().map(|t| t.1.exp()).sum::<f64>() + chosen.exp();
+        assert!((sum - 1.0).abs() < 1e-12, "{sum}");
+        assert_eq!(chosen, log_probability(&logits, 2));
+        assert_eq!(log_probabilities(&logits, 0, 0).1, []);
+        assert_eq!(log_probabilities(&logits, 0, 9).1.len(), 4);
+    }
 
     fn sampler(change: impl FnOnce(&mut Sampling)) -> Sampler {
         let mut settings = Sampling { temperature: 1.0, ..Sampling::default() };

@@ -58,6 +58,34 @@ impl TokenSequence {
     pub fn cached(&self) -> usize {
         self.cached.len()
     }
+
+    /// Those tokens.
+    pub fn tokens(&self) -> &[u32] {
+        &self.cached
+    }
+
+    /// How many tokens it has in common with the beginning of `tokens`.
+    pub fn common(&self, tokens: &[u32]) -> usize {
+        self.cached.iter().zip(tokens).take_while(|(a, b)| a == b).count()
+    }
+}
+
+/// What one sequence adds to a pass.
+#[derive(Debug)]
+pub struct Part<'a> {
+    /// The sequence. It holds a prefix of `tokens` ([`Tier::prepare`] sees to that).
+    pub sequence: &'a mut TokenSequence,
+    /// What it is to hold after the pass; what it lacks of that are the pass's rows.
+    pub tokens: &'a [u32],
+    /// Of how many of the last tokens the logits are wanted.
+    pub wanted: usize,
+}
+
+impl Part<'_> {
+    /// Rows that it adds.
+    pub fn rows(&self) -> usize {
+        self.tokens.len() - self.sequence.cached.len()
+    }
 }
 
 /// One model, ready to answer or draft.
@@ -190,6 +218,36 @@ impl Tier {
         TokenSequence { kv: self.model.kv_open(), cached: Vec::new() }
     }
 
+    /// Opens a sequence that begins with the first `length` tokens of another one. Where
+    /// the device can, the two share memory until one of them writes.
+    ///
+    /// # Errors
+    /// When there is not enough memory.
+    pub fn fork(
+        &mut self,
+        sequence: &TokenSequence,
+        length: usize,
+    ) -> Result<TokenSequence, DeviceError> {
+        let length = length.min(sequence.cached.len());
+        let kv = self.model.kv_fork(sequence.kv, length)?;
+        Ok(TokenSequence { kv, cached: sequence.cached[..length].to_vec() })
+    }
+
+    /// Bytes of KV cache that it takes to let a sequence grow to `length` tokens.
+    pub fn kv_needed(&self, sequence: &TokenSequence, length: usize) -> u64 {
+        self.model.kv_needed(sequence.kv, length)
+    }
+
+    /// Bytes of KV cache that a sequence of `length` tokens takes that shares nothing.
+    pub fn kv_needed_anew(&self, length: usize) -> u64 {
+        self.model.kv_needed_anew(length)
+    }
+
+    /// The most rows that a pass holds.
+    pub fn widest(&self) -> usize {
+        self.model.gears().last().copied().unwrap_or(1)
+    }
+
     /// Closes a sequence and frees its cache.
     pub fn close_sequence(&mut self, sequence: TokenSequence) {
         self.model.kv_close(sequence.kv);
@@ -212,33 +270,74 @@ impl Tier {
         wanted: usize,
         logits: &mut Logits,
     ) -> Result<Pass, DeviceError> {
-        assert!(wanted <= tokens.len(), "logits of more tokens than there are");
+        self.prepare(sequence, tokens, wanted);
         logits.reset(self.description.vocabulary);
-        let common = sequence.cached.iter().zip(tokens).take_while(|(a, b)| a == b).count();
-        // Tokens whose logits are wanted must run even if they are held.
-        self.roll_back(sequence, common.min(tokens.len() - wanted));
         let mut total = Pass::default();
-        let widest = self.model.gears().last().copied().unwrap_or(1);
+        let widest = self.widest();
         while sequence.cached.len() < tokens.len() {
-            let start = sequence.cached.len();
-            let end = tokens.len().min(start + widest);
-            let row = |i: usize| Row {
-                token: tokens[i],
-                position: i as u32,
-                kv: sequence.kv,
-                logits: i >= tokens.len() - wanted,
-            };
-            let mut rows = std::mem::take(&mut self.rows);
-            rows.clear();
-            rows.extend((start..end).map(row));
-            let pass = self.run(&rows, logits);
-            self.rows = rows;
-            let pass = pass?;
-            sequence.cached.extend_from_slice(&tokens[start..end]);
+            let end = tokens.len().min(sequence.cached.len() + widest);
+            // Those wanted may stand in more than one pass.
+            let wanted = end.saturating_sub(tokens.len() - wanted);
+            let part = Part { sequence: &mut *sequence, tokens: &tokens[..end], wanted };
+            let pass = self.add_pass(&mut [part], logits)?;
             total.rows += pass.rows;
             total.seconds += pass.seconds;
         }
         Ok(total)
+    }
+
+    /// Rolls a sequence back to what it has in common with `tokens`, and further to
+    /// where the last `wanted` of them begin: tokens whose logits are wanted must run
+    /// even if they are held.
+    ///
+    /// # Panics
+    /// When more logits are wanted than there are tokens.
+    pub fn prepare(&mut self, sequence: &mut TokenSequence, tokens: &[u32], wanted: usize) {
+        assert!(wanted <= tokens.len(), "logits of more tokens than there are");
+        let common = sequence.common(tokens);
+        self.roll_back(sequence, common.min(tokens.len() - wanted));
+    }
+
+    /// Runs what several sequences lack in one pass. `logits` then holds the rows that
+    /// were wanted, part after part.
+    ///
+    /// # Errors
+    /// When the rows fit no gear or the device fails; the sequences are then as they
+    /// were.
+    pub fn pass(
+        &mut self,
+        parts: &mut [Part<'_>],
+        logits: &mut Logits,
+    ) -> Result<Pass, DeviceError> {
+        logits.reset(self.description.vocabulary);
+        self.add_pass(parts, logits)
+    }
+
+    /// As [`Tier::pass`], its logits after those that are there.
+    fn add_pass(
+        &mut self,
+        parts: &mut [Part<'_>],
+        logits: &mut Logits,
+    ) -> Result<Pass, DeviceError> {
+        let mut rows = std::mem::take(&mut self.rows);
+        rows.clear();
+        for part in parts.iter() {
+            let first_wanted = part.tokens.len().saturating_sub(part.wanted);
+            rows.extend((part.sequence.cached.len()..part.tokens.len()).map(|i| Row {
+                token: part.tokens[i],
+                position: i as u32,
+                kv: part.sequence.kv,
+                logits: i >= first_wanted,
+            }));
+        }
+        let pass = self.run(&rows, logits);
+        self.rows = rows;
+        let pass = pass?;
+        for part in parts {
+            let held = part.sequence.cached.len();
+            part.sequence.cached.extend_from_slice(&part.tokens[held..]);
+        }
+        Ok(pass)
     }
 
     /// Forgets the sequence's tokens from `length` on.

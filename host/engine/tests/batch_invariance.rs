@@ -75,7 +75,16 @@ fn logits_do_not_depend_on_the_passes_or_the_neighbours() {
         }
         neighbours(name, &mut loaded, &tokens, &expected);
         roll_back(name, &mut loaded, &tokens, &expected);
+        fork(name, &mut loaded);
     }
+}
+
+#[test]
+fn the_reference_forks_sequences_exactly_too() {
+    let _alone = models::alone();
+    let device = by_name("candle", DeviceOptions::default()).unwrap();
+    let Some(mut loaded) = Loaded::open("smollm2-135m", &*device) else { return };
+    fork("smollm2-135m on candle", &mut loaded);
 }
 
 /// Two sequences in one pass, either first.
@@ -99,6 +108,55 @@ fn neighbours(name: &str, loaded: &mut Loaded, tokens: &[u32], expected: &[Vec<u
         loaded.model.kv_close(ours);
         loaded.model.kv_close(other);
     }
+}
+
+/// Sequences that begin alike share memory, and what one of them goes on with leaves no
+/// trace in the other: across the end of a cache block, after roll-backs, and after the
+/// one that they come from is closed.
+fn fork(name: &str, loaded: &mut Loaded) {
+    let common = tokens(140, loaded.vocabulary);
+    let first = loaded.model.kv_open();
+    loaded.run_in_passes(first, &common, 140);
+    for length in [5, 127, 128, 129, 140] {
+        let more = [11, 12, 13, 14, 15];
+        let fresh = loaded.model.kv_open();
+        loaded.run_in_passes(fresh, &common[..length], 140);
+        let expected = loaded.run_in_passes(fresh, &more, 5);
+        let needed = loaded.model.kv_needed(first, 140);
+        let second = loaded.model.kv_fork(first, length).unwrap();
+        let third = loaded.model.kv_fork(second, length).unwrap();
+        assert_eq!(loaded.model.kv_length(second), length);
+        // The one goes on with other tokens and comes back, then the other goes on.
+        loaded.run_in_passes(second, &[9, 8, 7], 3);
+        loaded.model.kv_truncate(second, length - 3);
+        loaded.run_in_passes(second, &common[length - 3..length], 3);
+        for kv in [third, second] {
+            let got = loaded.run_in_passes(kv, &more, 5);
+            assert!(got == expected, "{name}: a fork at {length} changes logits");
+            loaded.model.kv_close(kv);
+        }
+        loaded.model.kv_close(fresh);
+        assert_eq!(loaded.model.kv_needed(first, 140), needed, "nothing of it was taken");
+    }
+    // What its forks did has left no trace in the first.
+    let child = loaded.model.kv_fork(first, 100).unwrap();
+    let again = loaded.model.kv_open();
+    loaded.run_in_passes(again, &common, 140);
+    assert!(
+        loaded.run_in_passes(first, &[1, 2], 2) == loaded.run_in_passes(again, &[1, 2], 2),
+        "{name}: a fork changes what it comes from"
+    );
+    loaded.model.kv_close(first);
+    loaded.run_in_passes(child, &common[100..], 40);
+    assert!(
+        loaded.run_in_passes(child, &[1, 2], 2) == {
+            loaded.model.kv_truncate(again, 140);
+            loaded.run_in_passes(again, &[1, 2], 2)
+        },
+        "{name}: a fork depends on what it comes from"
+    );
+    loaded.model.kv_close(child);
+    loaded.model.kv_close(again);
 }
 
 /// Rejected drafts leave no trace.

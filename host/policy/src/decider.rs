@@ -40,6 +40,13 @@ impl Decider {
         &self.generation
     }
 
+    /// Whether both have the same generation and the same shadows, so that one call may
+    /// ask about the requests of both.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.generation, &other.generation)
+            && Arc::ptr_eq(&self.shadows, &other.shadows)
+    }
+
     /// Which policy serves, for records.
     pub fn identity(&self) -> &PolicyIdentity {
         self.generation.identity()

@@ -5,14 +5,21 @@
 //! through the types of `aio-core`. It decides nothing that a policy may decide,
 //! and must not know tensors or WebAssembly.
 
+mod error;
+mod event;
 mod measure;
-mod planning;
+mod prompt;
 mod request;
-mod round;
 mod runner;
+mod scheduler;
+mod service;
 mod text;
 mod tiers;
 
-pub use request::{Prompt, Request, Sink};
-pub use runner::{Runner, ServeError};
+pub use error::ServeError;
+pub use event::{Event, Likelihood, PlannedEvent, TextEvent, TokenChoice};
+pub use request::{Overrides, Prompt, Request, Sink};
+pub use runner::Runner;
+pub use scheduler::{Events, Recent, Scheduler, SchedulerOptions, SchedulerStatus};
+pub use service::{Answer, Refused, Service};
 pub use tiers::{TierSource, Tiers, TiersError};

@@ -31,6 +31,21 @@ impl AnswerText {
         self.text.take(ended)
     }
 
+    /// All of it so far, what is held back included.
+    pub(crate) fn whole(&self) -> &str {
+        &self.text.text
+    }
+
+    /// Whether no character is unfinished.
+    pub(crate) fn is_between_characters(&self) -> bool {
+        self.decoder.is_between_characters()
+    }
+
+    /// Goes on with tokens of another tokenizer.
+    pub(crate) fn go_on_with(&mut self, tokenizer: &Tokenizer) {
+        self.decoder = tokenizer.stream_decoder();
+    }
+
     pub(crate) fn into_text(self) -> String {
         self.text.text
     }

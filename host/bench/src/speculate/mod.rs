@@ -21,7 +21,7 @@ use aio_engine::chat::Message;
 use aio_engine::device::Device;
 use aio_engine::sampling::Sampling;
 use aio_policy::{PolicyHost, PolicyRuntime, Setup};
-use aio_serve::{Prompt, Request, Runner, Sink, TierSource, Tiers};
+use aio_serve::{Prompt, Recent, Request, Runner, Sink, TierSource, Tiers};
 
 use crate::bandwidth::Bandwidth;
 use crate::machine::{CpuTime, Machine, physical_cores};
@@ -46,6 +46,9 @@ pub struct SpeculateOptions {
     pub policies: Vec<Setting>,
     /// Most tokens of an answer.
     pub max_tokens: usize,
+    /// Tokens of a setting's answers to earlier prompts that lookup may draft from; 0:
+    /// it has the prompt and its own answer alone.
+    pub recent_tokens: usize,
     /// Prompts that are answered between starts of the peer's servers.
     pub block: usize,
     /// The peer's `llama-server`.
@@ -107,10 +110,8 @@ pub fn run(
     let mut settings = Setting::statics(draft.is_some());
     settings.extend(options.policies.iter().cloned());
     let modes = if peer.is_some() { Mode::all(draft.is_some()) } else { Vec::new() };
-    let (ours, prompts) =
-        Ours::open(target, draft, device, &settings, options.max_tokens, prompts, progress)?;
-    let mut report =
-        SpeculateReport::new(machine, device, threads, target, draft, options.max_tokens);
+    let (ours, prompts) = Ours::open(target, draft, device, &settings, options, prompts, progress)?;
+    let mut report = SpeculateReport::new(machine, device, threads, target, draft, options);
     report.peer_version = peer.as_ref().map(|peer| peer.version.clone());
     progress.started((prompts.len() * (settings.len() + modes.len())) as u64);
     let longest = prompts.iter().map(|p| p.1).max().unwrap_or(0);
@@ -199,6 +200,9 @@ impl Bench<'_> {
 struct Ours {
     runner: Runner,
     policies: Vec<Arc<PolicyHost>>,
+    /// By setting, the answers that lookup may draft from: a setting's own answers to
+    /// earlier prompts, never another setting's to the same one.
+    recent: Vec<Recent>,
     /// The setting whose first round fills the draft tier's cache.
     drafts_by_model: Option<usize>,
 }
@@ -210,10 +214,11 @@ impl Ours {
         draft: Option<&TierSource>,
         device: &dyn Device,
         settings: &[Setting],
-        max_tokens: usize,
+        options: &SpeculateOptions,
         prompts: Vec<PromptText>,
         progress: &mut dyn Progress,
     ) -> Result<(Self, Vec<Counted>), BenchError> {
+        let &SpeculateOptions { max_tokens, recent_tokens, .. } = options;
         let sources: Vec<TierSource> = draft.into_iter().chain([target]).cloned().collect();
         let tiers = Tiers::open(&sources, device, None)?;
         check(&tiers, target, draft)?;
@@ -249,16 +254,19 @@ impl Ours {
             PolicyHost::load(&runtime, &setting.source, setup, Default::default()).map(Arc::new)
         };
         let policies = settings.iter().map(load).collect::<Result<Vec<_>, _>>()?;
+        let recent = vec![Recent::new(recent_tokens); policies.len()];
         let first = Arc::clone(&policies[0]);
         let drafts_by_model = settings.iter().position(Setting::drafts_by_model);
-        Ok((Self { runner: Runner::new(tiers, first), policies, drafts_by_model }, counted))
+        let runner = Runner::new(tiers, first);
+        Ok((Self { runner, policies, recent, drafts_by_model }, counted))
     }
 
     /// Fills the caches with the prompt, so that no setting pays for another's
     /// prefill; returns what the draft tier's took.
     fn warm(&mut self, prompt: &PromptText) -> Result<Option<f64>, BenchError> {
         let Some(setting) = self.drafts_by_model else { return Ok(None) };
-        let record = self.answer(setting, prompt, WARM_TOKENS)?;
+        self.runner.replace_recent(Recent::default());
+        let record = self.run(setting, prompt, WARM_TOKENS)?;
         Ok(record.rounds.first().map(|round| f64::from(round.draft_milliseconds)))
     }
 
@@ -268,11 +276,22 @@ impl Ours {
         prompt: &PromptText,
         max_tokens: usize,
     ) -> Result<RequestRecord, BenchError> {
+        self.runner.replace_recent(std::mem::take(&mut self.recent[setting]));
+        let record = self.run(setting, prompt, max_tokens);
+        self.recent[setting] = self.runner.replace_recent(Recent::default());
+        record
+    }
+
+    fn run(
+        &mut self,
+        setting: usize,
+        prompt: &PromptText,
+        max_tokens: usize,
+    ) -> Result<RequestRecord, BenchError> {
         let prompt = Prompt::Chat(vec![Message::user(&prompt.text)]);
         // Greedy, as the peer is asked to be.
         let sampling = Sampling { temperature: 0.0, ..Sampling::default() };
-        let (stop, metadata) = Default::default();
-        let request = Request { prompt, max_tokens, sampling, stop, metadata, key: None };
+        let request = Request::new(prompt, max_tokens, sampling);
         self.runner.replace_policies(Arc::clone(&self.policies[setting]));
         Ok(self.runner.run(&request, &mut Nobody)?)
     }

@@ -6,6 +6,7 @@ use aio_engine::device::Device;
 use aio_serve::TierSource;
 use serde::Serialize;
 
+use super::SpeculateOptions;
 use super::figures::GroupFigures;
 use super::file_name;
 use super::prompts::PromptText;
@@ -35,6 +36,8 @@ pub struct SpeculateReport {
     pub peer_version: Option<String>,
     /// Most tokens of an answer.
     pub max_tokens: usize,
+    /// Tokens of a setting's answers to earlier prompts that our lookup drafts from.
+    pub recent_tokens: usize,
     /// Our settings.
     pub settings: Vec<Setting>,
     /// The peer's modes.
@@ -193,10 +196,10 @@ impl SpeculateReport {
         threads: usize,
         target: &TierSource,
         draft: Option<&TierSource>,
-        max_tokens: usize,
+        options: &SpeculateOptions,
     ) -> Self {
         Self {
-            schema: "aio-bench-speculate/2",
+            schema: "aio-bench-speculate/3",
             machine,
             device: device.name().to_owned(),
             threads,
@@ -204,7 +207,8 @@ impl SpeculateReport {
             target_file: file_name(&target.path),
             draft: draft.map(|d| d.name.clone()),
             peer_version: None,
-            max_tokens,
+            max_tokens: options.max_tokens,
+            recent_tokens: options.recent_tokens,
             settings: Vec::new(),
             modes: Vec::new(),
             bandwidth: None,
@@ -297,6 +301,13 @@ impl SpeculateReport {
         );
         if let Some(b) = self.bandwidth {
             text += &format!("; reads {:.1} GB/s", b.median);
+        }
+        if self.recent_tokens > 0 {
+            text += &format!(
+                "; our lookup drafts from the prompt, the answer so far, and a setting's last {} \
+                 tokens of answers to earlier prompts",
+                self.recent_tokens
+            );
         }
         text.push('\n');
         for group in &self.groups {

@@ -128,7 +128,7 @@ impl Logits {
 pub struct Memory {
     /// Weights, in whatever form the device keeps them.
     pub weights: u64,
-    /// KV caches of all sequences.
+    /// KV caches of all sequences; what several share counts once.
     pub kv: u64,
     /// Intermediate results of a pass.
     pub arena: u64,
@@ -178,6 +178,20 @@ pub trait ResidentModel: Send {
 
     /// Opens an empty cache.
     fn kv_open(&mut self) -> KvId;
+
+    /// Opens a cache that begins with the first `length` tokens of another one, as if
+    /// they had been run through it. A device that can, lets the two share memory
+    /// until one of them writes. Of a cache that is not open the result is empty.
+    ///
+    /// # Errors
+    /// When there is not enough memory.
+    fn kv_fork(&mut self, kv: KvId, length: usize) -> Result<KvId, DeviceError>;
+
+    /// Bytes that [`Memory::kv`] grows by when this cache grows to `length` tokens.
+    fn kv_needed(&self, kv: KvId, length: usize) -> u64;
+
+    /// The same for a cache that is still to be opened, empty.
+    fn kv_needed_anew(&self, length: usize) -> u64;
 
     /// Tokens in a cache; 0 for one that is not open.
     fn kv_length(&self, kv: KvId) -> usize;

@@ -1,16 +1,20 @@
-//! A smaller tier as draft model: it runs ahead of the target, one token a
-//! pass, and stops early where it is unsure.
+//! A smaller tier as draft model: it runs ahead of the target, one token a pass, for
+//! any number of requests at once, and stops early where it is unsure.
 //!
 //! Its KV cache is kept in step by [`TokenSequence`]: what the target rejected is
 //! rolled back, what it added is caught up on in the next draft's first pass.
 
 use crate::device::{DeviceError, Logits};
 use crate::sampling::{Sampler, probability};
-use crate::tier::{Pass, Tier, TokenSequence};
+use crate::tier::{Part, Tier, TokenSequence};
 
-/// How to draft.
-pub struct DraftRequest<'a> {
-    /// Most tokens.
+/// One request for which a model drafts.
+pub struct Drafting<'a> {
+    /// What the draft tier holds of it.
+    pub sequence: &'a mut TokenSequence,
+    /// Its tokens; the draft is appended.
+    pub tokens: &'a mut Vec<u32>,
+    /// Most tokens to draft.
     pub length: usize,
     /// Stop before a token that is less probable than this.
     pub min_confidence: f32,
@@ -19,38 +23,94 @@ pub struct DraftRequest<'a> {
     pub sampler: &'a mut Sampler,
     /// The answer's position of the first draft token.
     pub position: usize,
-    /// Buffer for the tier's logits.
-    pub logits: &'a mut Logits,
+    /// Tokens drafted so far.
+    pub drafted: usize,
+    /// Seconds of the passes that it stood in.
+    pub seconds: f64,
 }
 
-/// Appends to `tokens` up to `length` tokens that the tier would say after them;
-/// returns what its passes did.
+/// Appends to each request's tokens up to `length` that the tier would say after them.
+/// A request whose tokens the tier does not hold yet is caught up on, by at most
+/// `chunk` rows of all such requests in a pass; those that are not caught up with the
+/// first pass get no draft, unless `chunk` has no bound ([`usize::MAX`]).
 ///
 /// # Errors
-/// When the tier's device fails.
+/// When the tier's device fails. What was drafted by then stands.
 pub fn draft(
     tier: &mut Tier,
-    sequence: &mut TokenSequence,
-    tokens: &mut Vec<u32>,
-    request: DraftRequest<'_>,
-) -> Result<Pass, DeviceError> {
-    let DraftRequest { length, min_confidence, sampler, position, logits } = request;
-    let mut total = Pass::default();
-    // A token beyond the draft tier's own context cannot be drafted by it.
-    let room = (tier.context() + 1).saturating_sub(tokens.len());
-    for i in 0..length.min(room) {
-        let pass = tier.extend(sequence, tokens, 1, logits)?;
-        total.rows += pass.rows;
-        total.seconds += pass.seconds;
-        let row = logits.row(0);
-        let token = sampler.choose(row, tokens, position + i);
-        if min_confidence > 0.0 && probability(row, token) < min_confidence {
-            break;
-        }
-        tokens.push(token);
-        if tier.tokenizer().is_end_of_generation(token) {
-            break;
-        }
+    requests: &mut [Drafting<'_>],
+    chunk: usize,
+    logits: &mut Logits,
+) -> Result<(), DeviceError> {
+    for request in &mut *requests {
+        tier.prepare(request.sequence, request.tokens, 1);
+        // A token beyond the draft tier's own context cannot be drafted by it.
+        let room = (tier.context() + 1).saturating_sub(request.tokens.len());
+        request.length = request.length.min(room);
     }
-    Ok(total)
+    let mut active: Vec<usize> = (0..requests.len()).filter(|&i| requests[i].length > 0).collect();
+    while !active.is_empty() {
+        let ready = pass(tier, requests, &active, chunk, logits)?;
+        let mut going = Vec::with_capacity(active.len());
+        for (row, &i) in ready.iter().enumerate() {
+            if choose(tier, &mut requests[i], logits.row(row)) {
+                going.push(i);
+            }
+        }
+        if chunk == usize::MAX {
+            going.extend(active.iter().copied().filter(|i| !ready.contains(i)));
+            going.sort_unstable();
+        }
+        active = going;
+    }
+    Ok(())
+}
+
+/// One pass over what the tier lacks of these requests, as far as it fits; returns
+/// those whose next token's logits it brought, in the order of their rows.
+fn pass(
+    tier: &mut Tier,
+    requests: &mut [Drafting<'_>],
+    active: &[usize],
+    chunk: usize,
+    logits: &mut Logits,
+) -> Result<Vec<usize>, DeviceError> {
+    let widest = tier.widest();
+    // One row a request is a matter of course, more are catching up.
+    let mut left = widest.min(chunk.max(active.len()));
+    let mut ready = Vec::with_capacity(active.len());
+    let mut parts = Vec::with_capacity(active.len());
+    let mut ran = Vec::with_capacity(active.len());
+    for (i, request) in requests.iter_mut().enumerate() {
+        if active.binary_search(&i).is_err() || left == 0 {
+            continue;
+        }
+        let held = request.sequence.cached();
+        let end = request.tokens.len().min(held + left);
+        left -= end - held;
+        let whole = end == request.tokens.len();
+        if whole {
+            ready.push(i);
+        }
+        ran.push(i);
+        let tokens = &request.tokens[..end];
+        parts.push(Part { sequence: request.sequence, tokens, wanted: usize::from(whole) });
+    }
+    let done = tier.pass(&mut parts, logits)?;
+    for i in ran {
+        requests[i].seconds += done.seconds;
+    }
+    Ok(ready)
+}
+
+/// Appends the token that the logits say; false where the draft ends.
+fn choose(tier: &Tier, request: &mut Drafting<'_>, logits: &[f32]) -> bool {
+    let position = request.position + request.drafted;
+    let token = request.sampler.choose(logits, request.tokens, position);
+    if request.min_confidence > 0.0 && probability(logits, token) < request.min_confidence {
+        return false;
+    }
+    request.tokens.push(token);
+    request.drafted += 1;
+    request.drafted < request.length && !tier.tokenizer().is_end_of_generation(token)
 }

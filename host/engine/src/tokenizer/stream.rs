@@ -31,6 +31,11 @@ impl StreamDecoder {
         text
     }
 
+    /// Whether no character is unfinished.
+    pub fn is_between_characters(&self) -> bool {
+        self.assembler.pending.is_empty()
+    }
+
     /// Ends the stream: an unfinished character comes out as one U+FFFD. The decoder is
     /// then as new.
     pub fn finish(&mut self) -> String {

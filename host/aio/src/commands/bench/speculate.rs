@@ -59,6 +59,10 @@ pub(super) struct SpeculateArgs {
     /// Most tokens of an answer
     #[arg(long, value_name = "N", default_value_t = 256)]
     max_tokens: usize,
+    /// Tokens of answers to earlier prompts that our lookup may draft from, each setting
+    /// from its own answers; 0: from the prompt and the answer so far alone
+    #[arg(long, value_name = "N", default_value_t = 16_384)]
+    recent_answers: usize,
     /// Prompts that we and the peer answer in turns; the peer's server starts anew
     /// for each mode and turn
     #[arg(long, value_name = "N", default_value_t = 5)]
@@ -91,6 +95,7 @@ pub(super) fn run(args: SpeculateArgs) -> anyhow::Result<ExitCode> {
         policies,
         count: args.count,
         max_tokens: args.max_tokens,
+        recent_tokens: args.recent_answers,
         block: args.block,
         peer: args.vs,
         threads: args.threads,

@@ -150,11 +150,9 @@ impl RunArgs {
     fn request(&self, prompt: Prompt, sampling: Sampling) -> Request {
         Request {
             key: Some(aio_policy::request_key(opening(&prompt))),
-            prompt,
-            max_tokens: self.max_tokens,
-            sampling,
             stop: self.stop.clone(),
             metadata: self.metadata.iter().cloned().collect(),
+            ..Request::new(prompt, self.max_tokens, sampling)
         }
     }
 

@@ -36,6 +36,20 @@ impl KvCache {
         }
     }
 
+    /// A cache of its own that holds the first `length` tokens.
+    pub(super) fn copy(&self, length: usize) -> Result<Self> {
+        let length = length.min(self.length);
+        let mut copy = Self { length: 0, layers: vec![None; self.layers.len()], ..*self };
+        if length > 0 {
+            for layer in 0..self.layers.len() {
+                let (k, v) = self.view(layer, 0..length)?;
+                copy.store(layer, &k.contiguous()?, &v.contiguous()?)?;
+            }
+        }
+        copy.length = length;
+        Ok(copy)
+    }
+
     pub(super) fn length(&self) -> usize {
         self.length
     }
@@ -53,6 +67,21 @@ impl KvCache {
     pub(super) fn bytes(&self) -> u64 {
         let tensors = self.layers.iter().flatten().flat_map(|layer| [&layer.k, &layer.v]);
         tensors.map(|t| (t.elem_count() * DType::F32.size_in_bytes()) as u64).sum()
+    }
+
+    /// Bytes that it grows by when it is to hold `length` tokens.
+    pub(super) fn needed(&self, length: usize) -> u64 {
+        let of = |layer: &Option<LayerCache>| {
+            let has = layer.as_ref().and_then(|l| l.k.dim(1).ok()).unwrap_or(0);
+            if has < length { self.capacity(length) - has } else { 0 }
+        };
+        let tokens: usize = self.layers.iter().map(of).sum();
+        (tokens * 2 * self.kv_heads * self.head_width * DType::F32.size_in_bytes()) as u64
+    }
+
+    /// Tokens that there is room for once `needed` had no room.
+    fn capacity(&self, needed: usize) -> usize {
+        needed.next_power_of_two().max(FIRST_CAPACITY).min(self.context.max(needed))
     }
 
     /// Stores keys and values (`kv_heads x rows x head width`) of the tokens
@@ -85,7 +114,7 @@ impl KvCache {
             self.layers[layer] = old;
             return Ok(());
         }
-        let capacity = needed.next_power_of_two().max(FIRST_CAPACITY).min(self.context.max(needed));
+        let capacity = self.capacity(needed);
         let grow = |old: Option<&Tensor>| -> Result<Tensor> {
             let shape = (self.kv_heads, capacity, self.head_width);
             let grown = Tensor::zeros(shape, DType::F32, &Device::Cpu)?;

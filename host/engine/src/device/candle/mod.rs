@@ -134,10 +134,21 @@ impl ResidentModel for CandleModel {
     }
 
     fn kv_open(&mut self) -> KvId {
-        let kv = KvId(self.next_kv);
-        self.next_kv += 1;
-        self.caches.insert(kv, KvCache::new(&self.description));
-        kv
+        self.kv_add(KvCache::new(&self.description))
+    }
+
+    fn kv_fork(&mut self, kv: KvId, length: usize) -> Result<KvId, DeviceError> {
+        let Some(cache) = self.caches.get(&kv) else { return Ok(self.kv_open()) };
+        let fork = cache.copy(length).map_err(failed("copied a KV cache"))?;
+        Ok(self.kv_add(fork))
+    }
+
+    fn kv_needed(&self, kv: KvId, length: usize) -> u64 {
+        self.caches.get(&kv).map_or(0, |cache| cache.needed(length))
+    }
+
+    fn kv_needed_anew(&self, length: usize) -> u64 {
+        KvCache::new(&self.description).needed(length)
     }
 
     fn kv_length(&self, kv: KvId) -> usize {
@@ -170,6 +181,15 @@ impl ResidentModel for CandleModel {
             kv: self.caches.values().map(KvCache::bytes).sum(),
             arena: 0,
         }
+    }
+}
+
+impl CandleModel {
+    fn kv_add(&mut self, cache: KvCache) -> KvId {
+        let kv = KvId(self.next_kv);
+        self.next_kv += 1;
+        self.caches.insert(kv, cache);
+        kv
     }
 }
 

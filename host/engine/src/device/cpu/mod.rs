@@ -14,6 +14,7 @@ mod run;
 mod weights;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use aio_kernels::Isa;
@@ -141,6 +142,7 @@ impl Device for CpuDevice {
             arena: Bytes::zeroed(0).map_err(out_of_memory)?,
             caches: BTreeMap::new(),
             next_kv: 0,
+            kv_bytes: Arc::new(AtomicU64::new(0)),
             spans: Vec::new(),
             selected: Vec::new(),
             scratch: (0..self.pool.threads()).map(|_| scratch()).collect(),
@@ -160,6 +162,8 @@ struct CpuModel {
     arena: Bytes,
     caches: BTreeMap<KvId, KvCache>,
     next_kv: u64,
+    /// Bytes of all caches.
+    kv_bytes: Arc<AtomicU64>,
     // Lists that every pass needs, kept so that it need not allocate.
     spans: Vec<Span>,
     selected: Vec<usize>,
@@ -214,10 +218,21 @@ impl ResidentModel for CpuModel {
     }
 
     fn kv_open(&mut self) -> KvId {
-        let kv = KvId(self.next_kv);
-        self.next_kv += 1;
-        self.caches.insert(kv, KvCache::new(self.shape));
-        kv
+        self.kv_add(KvCache::new(self.shape, Arc::clone(&self.kv_bytes)))
+    }
+
+    fn kv_fork(&mut self, kv: KvId, length: usize) -> Result<KvId, DeviceError> {
+        let Some(cache) = self.caches.get(&kv) else { return Ok(self.kv_open()) };
+        let fork = cache.fork(length);
+        Ok(self.kv_add(fork))
+    }
+
+    fn kv_needed(&self, kv: KvId, length: usize) -> u64 {
+        self.caches.get(&kv).map_or(0, |cache| cache.needed(length))
+    }
+
+    fn kv_needed_anew(&self, length: usize) -> u64 {
+        KvCache::new(self.shape, Arc::clone(&self.kv_bytes)).needed(length)
     }
 
     fn kv_length(&self, kv: KvId) -> usize {
@@ -246,13 +261,20 @@ impl ResidentModel for CpuModel {
     fn memory(&self) -> Memory {
         Memory {
             weights: self.weights.bytes(),
-            kv: self.caches.values().map(KvCache::bytes).sum(),
+            kv: self.kv_bytes.load(Ordering::Relaxed),
             arena: self.arena.len() as u64,
         }
     }
 }
 
 impl CpuModel {
+    fn kv_add(&mut self, cache: KvCache) -> KvId {
+        let kv = KvId(self.next_kv);
+        self.next_kv += 1;
+        self.caches.insert(kv, cache);
+        kv
+    }
+
     /// The pass itself; all that can go wrong has been looked at.
     fn pass(&mut self, gear: usize, rows: &[Row], logits: &mut Logits) {
         let Some(plan) = self.plans.get(&gear) else { return };
