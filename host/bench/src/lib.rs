@@ -17,6 +17,7 @@ mod error;
 pub mod machine;
 pub mod peer;
 mod progress;
+mod prompts;
 pub mod speculate;
 pub mod stats;
 pub mod svg;

@@ -8,10 +8,10 @@ use serde::Serialize;
 
 use super::figures::GroupFigures;
 use super::file_name;
-use super::prompts::PromptText;
 use super::setting::Setting;
 use crate::machine::{Disturbance, Machine};
 use crate::peer::llama_server::{Answer, Mode};
+use crate::prompts::PromptText;
 use crate::stats::Summary;
 
 /// The whole report.
