@@ -20,6 +20,11 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// A request that is sent so much later than it was due was held back.
 pub(super) const HELD_BACK: Duration = Duration::from_millis(20);
 
+/// What it takes to start a thread, on a busy machine, and threads beyond which the
+/// beginning is not put off any more.
+const THREAD_START: Duration = Duration::from_micros(300);
+const MOST_THREADS: usize = 4096;
+
 /// One request and what became of it.
 #[derive(Debug)]
 pub(super) struct Sample {
@@ -58,11 +63,14 @@ pub(super) fn run(
     level: Level,
     requests: Box<dyn Iterator<Item = Planned> + Send + '_>,
 ) -> std::io::Result<Run> {
-    let begun = Instant::now();
     let queue: Queue<'_> = Mutex::new(requests.enumerate());
-    let threads = match level {
-        Level::Clients(clients) => clients,
-        Level::Rate(_) | Level::Speed(_) => options.most_in_flight,
+    let (threads, begun) = match level {
+        Level::Clients(clients) => (clients, Instant::now()),
+        // What arrives first must not wait for threads to be made.
+        Level::Rate(_) | Level::Speed(_) => {
+            let threads = options.most_in_flight;
+            (threads, Instant::now() + THREAD_START * threads.min(MOST_THREADS) as u32)
+        }
     };
     let work = || {
         let mut samples = Vec::new();

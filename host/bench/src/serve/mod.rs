@@ -17,6 +17,7 @@ mod client;
 mod drive;
 mod failure;
 mod figures;
+mod notes;
 mod options;
 mod plot;
 mod report;
@@ -97,30 +98,52 @@ pub fn run(options: &ServeOptions, progress: &mut dyn Progress) -> Result<ServeR
     }
     let levels = options.load.levels();
     progress.started((levels.len() * options.rounds * clients.len()) as u64);
-    let mut from = 0;
+    let mut bench = Bench { options, workload, clients, sent: 0 };
     for level in levels {
-        let mut runs: Vec<Vec<Run>> = clients.iter().map(|_| Vec::new()).collect();
-        for round in 0..options.rounds {
+        bench.measure(level, &mut report, progress)?;
+    }
+    report.finish(bench.sent, &bench.workload);
+    progress.finished();
+    Ok(report)
+}
+
+struct Bench<'a> {
+    options: &'a ServeOptions,
+    workload: Workload<'a>,
+    clients: Vec<Client<'a>>,
+    /// Requests that the server that got the most of them has had.
+    sent: usize,
+}
+
+impl Bench<'_> {
+    /// Measures a level in all rounds.
+    fn measure(
+        &mut self,
+        level: Level,
+        report: &mut ServeReport,
+        progress: &mut dyn Progress,
+    ) -> Result<(), BenchError> {
+        let mut runs: Vec<Vec<Run>> = self.clients.iter().map(|_| Vec::new()).collect();
+        for round in 0..self.options.rounds {
             let mut sent = 0;
-            for place in turns(clients.len(), round) {
-                let name = &options.targets[place].name;
+            for place in turns(self.clients.len(), round) {
+                let name = &self.options.targets[place].name;
                 progress.step(&format!("{name}: {}, round {}", level.name(), round + 1));
                 let start = CpuTime::now();
-                let requests = workload.requests(level, round, from);
-                let run = drive::run(&clients[place], &workload, options, level, requests)
+                let requests = self.workload.requests(level, round, self.sent);
+                let client = &self.clients[place];
+                let run = drive::run(client, &self.workload, self.options, level, requests)
                     .map_err(|e| BenchError::Request(format!("no thread for a request: {e}")))?;
                 report.add_run(place, level, round, &run, start.since());
                 sent = sent.max(run.samples.len());
                 runs[place].push(run);
             }
             // Servers get the same prompts in a round, and other ones in the next.
-            from += sent;
+            self.sent += sent;
         }
         report.add_level(level, &runs);
+        Ok(())
     }
-    report.finish(from, &workload);
-    progress.finished();
-    Ok(report)
 }
 
 /// The servers in the order of a round: each begins as often as the others.

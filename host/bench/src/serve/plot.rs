@@ -104,3 +104,35 @@ fn x_label(levels: &[LevelReport]) -> &'static str {
         _ => "clients (log scale)",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::Machine;
+    use crate::prompts::PromptText;
+    use crate::serve::client::Identity;
+    use crate::serve::drive::Run;
+    use crate::serve::options::{Target, tests::options};
+    use crate::serve::workload::Workload;
+    use crate::svg::tests::assert_well_formed;
+
+    #[test]
+    fn a_picture_is_well_formed_even_where_nothing_was_answered() {
+        let options = options();
+        let (group, id, text) = ("g".into(), "1".into(), "?".into());
+        let workload = Workload::new(&options, vec![PromptText { group, id, text }], Vec::new());
+        let mut report = ServeReport::new(Machine::here(), &options, None, &workload);
+        assert_well_formed(&report.plot());
+        for name in ["a<b", "\"c\" & d"] {
+            let target = Target::parse(&format!("{name}=http://a")).unwrap();
+            let identity = Identity { server: None, models: Vec::new() };
+            report.add_target(&target, "<model>", identity);
+        }
+        let run = || vec![Run { wall: std::time::Duration::ZERO, samples: Vec::new() }];
+        report.add_level(Level::Rate(2.0), &[run(), run()]);
+        report.finish(0, &workload);
+        assert_well_formed(&report.plot());
+        assert_eq!(report.silent(), ["a<b", "\"c\" & d"]);
+        assert!(report.text().contains("2 requests/s"));
+    }
+}

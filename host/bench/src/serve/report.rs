@@ -4,17 +4,14 @@
 use serde::Serialize;
 
 use super::client::Identity;
-use super::drive::{HELD_BACK, Run};
+use super::drive::Run;
 use super::figures::{TargetFigures, ms};
 use super::options::{Level, Load, ServeOptions, Slo, Target};
 use super::trace::TraceForm;
-use super::workload::{CHARACTERS_PER_TOKEN, Workload};
+use super::workload::{DEFAULT_MAX_TOKENS, Workload};
 use crate::machine::{CpuShares, Machine, ProcessMemory};
 use crate::stats::{Percentiles, Summary};
 use crate::table::Table;
-
-/// Share of the processors' time from which our own use of it is remarked on.
-const DISTURBING: f64 = 0.05;
 
 /// The whole report.
 #[derive(Debug, Clone, Serialize)]
@@ -65,8 +62,8 @@ pub struct Asked {
     pub trace_form: Option<TraceForm>,
     /// Different prompts, or texts from which a trace's prompts were cut.
     pub prompts: usize,
-    /// Requests of a level and round, at most.
-    pub requests: usize,
+    /// Requests of a level and round, at most; absent where time alone bounds them.
+    pub requests: Option<usize>,
     /// Seconds in which they were sent, at most.
     pub seconds: Option<f64>,
     /// Most tokens of an answer, where that was asked for.
@@ -140,7 +137,9 @@ impl ServeReport {
             trace,
             trace_form,
             prompts: workload.prompts(),
-            requests: options.most_requests(),
+            requests: options
+                .requests
+                .or(options.seconds.is_none().then(|| options.most_requests())),
             seconds: options.seconds,
             max_tokens: options.max_tokens,
             max_prompt_tokens: options.max_prompt_tokens,
@@ -215,81 +214,6 @@ impl ServeReport {
             others.iter_mut().for_each(|other| other.compare(first));
         }
         self.levels.push(LevelReport { level, targets });
-    }
-
-    /// Sums up, once all levels are in, with `sent` requests to each server.
-    pub(super) fn finish(&mut self, sent: usize, workload: &Workload<'_>) {
-        let mut notes = vec![
-            "times count from when a request was due, and include connecting; \"first\" is the \
-             time to the first text, \"token\" (last - first) / (tokens - 1), \"all\" the time to \
-             the end; each is p50 / p95 / p99 over answers"
-                .to_owned(),
-            "tokens/s are tokens of answers over the time to the last answer's end".to_owned(),
-        ];
-        if self.asked.slo.is_some() {
-            let within = |what: &str, most: Option<f64>| most.map(|ms| format!("{what} {ms} ms"));
-            let slo = self.asked.slo;
-            let parts = [within("first within", slo.ttft_ms), within("token within", slo.tpot_ms)];
-            let parts: Vec<String> = parts.into_iter().flatten().collect();
-            notes.push(format!("good/s are answers a second with {}", parts.join(" and ")));
-        }
-        if self.targets.len() > 1 {
-            notes.push("ratios are medians over rounds of what servers did in the same one".into());
-        }
-        if self.asked.trace.is_some() {
-            notes.push(format!(
-                "a trace's prompts are cut from the prompt files, at {CHARACTERS_PER_TOKEN} \
-                 characters a token; the server's own count may differ"
-            ));
-            if self.rounds > 1 || self.levels.len() > 1 {
-                notes.push("the same trace was replayed several times: servers that keep prompts had them from then on".into());
-            }
-        } else if sent > workload.prompts() {
-            notes.push(format!(
-                "{sent} requests were made of {} prompts: servers that keep prompts had them from \
-                 earlier requests",
-                workload.prompts()
-            ));
-        }
-        if workload.cut() > 0 {
-            notes.push(format!("{} prompts of the trace were cut to fit", workload.cut()));
-        }
-        if self.own_share > DISTURBING {
-            notes.push(format!(
-                "sending and reading took up to {:.0} % of this machine's processors: a server on \
-                 the same machine had so much less",
-                self.own_share * 100.0
-            ));
-        }
-        notes.extend(self.notes_on_figures());
-        self.notes = notes;
-    }
-
-    fn notes_on_figures(&self) -> Vec<String> {
-        let mut notes = Vec::new();
-        let all = || self.levels.iter().flat_map(|level| &level.targets);
-        let sum = |of: fn(&TargetFigures) -> usize| all().map(of).sum::<usize>();
-        let held_back = sum(|figures| figures.held_back);
-        if held_back > 0 {
-            let longest = all().map(|figures| figures.longest_lag_ms).fold(0.0, f64::max);
-            notes.push(format!(
-                "{held_back} requests were sent more than {} ms late, up to {longest:.0} ms: \
-                 {} in flight were not enough, or this machine too busy; their times include it",
-                HELD_BACK.as_millis(),
-                self.asked.most_in_flight
-            ));
-        }
-        let by_pieces = sum(|figures| figures.counted_by_pieces);
-        if by_pieces > 0 {
-            notes.push(format!(
-                "{by_pieces} answers came without usage: their tokens are pieces of text, which \
-                 may hold several tokens"
-            ));
-        }
-        if self.targets.iter().any(|target| target.pid.is_some()) {
-            notes.push("memory is that of the process alone, without its children".into());
-        }
-        notes
     }
 
     /// The report for people.
@@ -394,23 +318,29 @@ impl ServeReport {
 }
 
 impl Asked {
+    /// Whether a trace says how long prompts and answers were.
+    pub(super) fn lengths_are_traced(&self) -> bool {
+        self.trace_form.is_some_and(|form| form != TraceForm::ServeGen)
+    }
+
     /// One line for people.
     fn line(&self, rounds: usize) -> String {
         let trace = self.trace.as_ref().map_or(String::new(), |trace| format!("{trace}; "));
-        let tokens = match (self.max_tokens, &self.trace) {
+        let tokens = match (self.max_tokens, self.lengths_are_traced()) {
             (Some(most), _) => format!("up to {most} tokens"),
-            (None, Some(_)) => "as many tokens as in the trace".into(),
-            (None, None) => format!("up to {} tokens", super::workload::DEFAULT_MAX_TOKENS),
+            (None, true) => "as many tokens as in the trace".into(),
+            (None, false) => format!("up to {DEFAULT_MAX_TOKENS} tokens"),
         };
         let end = if self.ignore_eos { ", ends ignored" } else { "" };
-        let time = self.seconds.map_or(String::new(), |s| format!(" within {s} s"));
+        let most = self.requests.map(|requests| format!("up to {requests} requests a level"));
+        let time = self.seconds.map(|seconds| format!("sending for up to {seconds} s a level"));
+        let bounds: Vec<String> = most.into_iter().chain(time).collect();
         format!(
-            "{trace}{} prompts, {tokens}{end}, temperature {}, seed {}; up to {} requests a \
-             level{time}, {rounds} {}\n",
+            "{trace}{} prompts, {tokens}{end}, temperature {}, seed {}; {}, {rounds} {}\n",
             self.prompts,
             self.temperature,
             self.seed,
-            self.requests,
+            bounds.join(", "),
             if rounds == 1 { "round" } else { "rounds" }
         )
     }
