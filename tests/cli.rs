@@ -239,6 +239,34 @@ fn a_benchmark_says_what_is_wrong_before_it_fetches_anything() {
 }
 
 #[test]
+fn a_load_benchmark_says_what_is_wrong_before_it_measures() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let prompts = file("p.jsonl", "{\"question\":\"Why?\"}\n");
+    let serve = |url: &str, arguments: &[&str]| {
+        let prompts = ["bench", "serve", "--url", url, "--prompts", &prompts];
+        refusal(aio(folder.path()).args(prompts).args(arguments))
+    };
+    // Nobody listens there.
+    let nobody = "http://127.0.0.1:9";
+    assert_says(&serve(nobody, &["--clients", "1"]), &[nobody, "connection refused"]);
+    assert_says(&serve("https://a", &["--clients", "1"]), &["https://a", "plain http"]);
+    assert_says(&serve(nobody, &["--clients", "0"]), &["0 clients"]);
+    assert_says(&serve(nobody, &["--clients", "999"]), &["--most-in-flight"]);
+    assert_says(&serve(nobody, &["--rate", "1", "--duration", "0"]), &["0 seconds"]);
+    assert_says(&serve(nobody, &["--rate", "1", "--pid", "x=1"]), &["x=1", "127.0.0.1:9"]);
+    assert_says(&serve(nobody, &["--trace", "/nowhere/t.csv"]), &["/nowhere/t.csv"]);
+    let trace = file("t.csv", "TIMESTAMP,ContextTokens,GeneratedTokens\nnow,1,2\n");
+    assert_says(&serve(nobody, &["--trace", &trace]), &["line 2", "t.csv", "\"now\""]);
+    assert_says(&serve(nobody, &["--clients", "1", "--rate", "1"]), &["--rate", "--clients"]);
+    assert_says(&serve(nobody, &[]), &["required"]);
+}
+
+#[test]
 fn an_unknown_instruction_set_is_refused() {
     let cache = tempfile::tempdir().unwrap();
     let error = refusal(aio(cache.path()).env("AIO_CPU", "mmx").args(["run", "hi"]));

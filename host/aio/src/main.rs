@@ -29,6 +29,7 @@ Start here:
 
 Environment: AIO_CACHE names the folder for models (else the user's cache folder);
 AIO_CPU bounds the cpu device's instruction set (avx512, avx2, portable);
+AIO_API_KEY is the key that bench serve sends to servers;
 AIO_LOG sets what is logged to stderr (error, warn, info, debug; default warn)."
 )]
 struct Cli {

@@ -52,6 +52,16 @@ pub enum BenchError {
         /// What it said last, or what is wrong with what it said.
         reason: String,
     },
+    /// A server that is to be measured does not do its part.
+    #[error("the server {name} ({url}) {reason}")]
+    Server {
+        /// Its name.
+        name: String,
+        /// Where it should be.
+        url: String,
+        /// What is wrong, as the end of a sentence about it.
+        reason: String,
+    },
     /// A file cannot be read or written.
     #[error("cannot {doing} {}: {source}", path.display())]
     File {

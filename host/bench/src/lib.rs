@@ -1,13 +1,15 @@
-//! Measuring A-IO beside a peer (llama.cpp), on one machine and in one run.
+//! Measuring A-IO beside a peer (llama.cpp), on one machine and in one run, and
+//! servers of any make under load.
 //!
 //! [`engine`] measures passes: prefill, decode and the price of verifying n rows,
 //! with the machine's read bandwidth beside them. [`speculate`] measures what
 //! drafting buys end to end, and that it changes no token. Both alternate
 //! between us and the peer, because the machines that this runs on drift, and
-//! report medians with their spread and ratios of paired measurements.
+//! report medians with their spread and ratios of paired measurements. [`serve`]
+//! measures servers by what they send: it knows the protocol and nothing of us.
 //!
-//! This crate must not know the command line or how models are fetched; it
-//! measures through the same [`aio_engine::Tier`] and [`aio_serve::Runner`] that
+//! This crate must not know the command line or how models are fetched; the first
+//! two measure through the same [`aio_engine::Tier`] and [`aio_serve::Runner`] that
 //! answer requests, so that what is measured is what is served.
 
 pub mod bandwidth;
@@ -17,6 +19,8 @@ mod error;
 pub mod machine;
 pub mod peer;
 mod progress;
+mod prompts;
+pub mod serve;
 pub mod speculate;
 pub mod stats;
 pub mod svg;

@@ -35,6 +35,35 @@ impl Summary {
     }
 }
 
+/// A sample by the quantiles in which waiting is told.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Percentiles {
+    /// Measurements.
+    pub count: usize,
+    /// Median.
+    pub p50: f64,
+    /// What 95 of 100 stay below.
+    pub p95: f64,
+    /// What 99 of 100 stay below.
+    pub p99: f64,
+    /// Greatest.
+    pub max: f64,
+}
+
+impl Percentiles {
+    /// The quantiles of `values`; `None` where there are none, or one is no number.
+    pub fn of(values: &[f64]) -> Option<Self> {
+        let sorted = sorted(values)?;
+        Some(Self {
+            count: sorted.len(),
+            p50: quantile(&sorted, 0.5),
+            p95: quantile(&sorted, 0.95),
+            p99: quantile(&sorted, 0.99),
+            max: quantile(&sorted, 1.0),
+        })
+    }
+}
+
 /// The median of `values`; `None` where there are none, or one is no number.
 pub fn median(values: &[f64]) -> Option<f64> {
     sorted(values).map(|sorted| quantile(&sorted, 0.5))
@@ -74,6 +103,14 @@ mod tests {
     fn one_value_is_its_own_spread() {
         let summary = Summary::of(&[2.0]).unwrap();
         assert_eq!((summary.min, summary.q1, summary.median, summary.max), (2.0, 2.0, 2.0, 2.0));
+    }
+
+    #[test]
+    fn percentiles_are_in_order() {
+        let values: Vec<f64> = (0..=100).rev().map(f64::from).collect();
+        let expected = Percentiles { count: 101, p50: 50.0, p95: 95.0, p99: 99.0, max: 100.0 };
+        assert_eq!(Percentiles::of(&values), Some(expected));
+        assert_eq!(Percentiles::of(&[]), None);
     }
 
     #[test]

@@ -190,10 +190,10 @@ impl Lane {
 
 #[cfg(test)]
 mod tests {
-    use super::super::prompts::PromptText;
     use super::super::report::SettingAnswer;
     use super::*;
     use crate::peer::llama_server::Answer;
+    use crate::prompts::PromptText;
 
     fn prompt(id: &str, ours: &[f64], peers: &[f64]) -> PromptReport {
         let text = PromptText { group: "g".into(), id: id.into(), text: String::new() };

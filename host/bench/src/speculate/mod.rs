@@ -8,7 +8,6 @@
 
 mod figures;
 mod plot;
-mod prompts;
 mod report;
 mod setting;
 
@@ -26,9 +25,9 @@ use aio_serve::{Prompt, Recent, Request, Runner, Sink, TierSource, Tiers};
 use crate::bandwidth::Bandwidth;
 use crate::machine::{CpuTime, Machine, physical_cores};
 use crate::peer::llama_server::{LlamaServer, Mode, Serving};
+use crate::prompts::{self, PromptText};
 use crate::{BenchError, Progress};
 pub use figures::{GroupFigures, Lane};
-use prompts::PromptText;
 pub use report::{PeerAnswer, PromptReport, SettingAnswer, SpeculateReport};
 pub use setting::{Setting, SettingError};
 

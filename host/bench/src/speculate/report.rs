@@ -9,10 +9,10 @@ use serde::Serialize;
 use super::SpeculateOptions;
 use super::figures::GroupFigures;
 use super::file_name;
-use super::prompts::PromptText;
 use super::setting::Setting;
 use crate::machine::{Disturbance, Machine};
 use crate::peer::llama_server::{Answer, Mode};
+use crate::prompts::PromptText;
 use crate::stats::Summary;
 
 /// The whole report.

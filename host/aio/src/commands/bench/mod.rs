@@ -1,8 +1,9 @@
-//! `aio bench`: measuring, beside a peer where one is given. Arguments to calls
-//! of `aio-bench`, and reports to text, JSON and pictures.
+//! `aio bench`: measuring, beside a peer or another server where one is given.
+//! Arguments to calls of `aio-bench`, and reports to text, JSON and pictures.
 
 mod engine;
 mod progress;
+mod serve;
 mod speculate;
 
 use std::path::Path;
@@ -14,7 +15,7 @@ use serde::Serialize;
 
 use super::print;
 
-/// Measure how fast this machine runs models, beside llama.cpp
+/// Measure how fast this machine runs models, and how servers answer
 ///
 /// Everything is measured in one run, in turns, because shared machines drift:
 /// only figures from the same run may be compared. Nothing else should run
@@ -24,7 +25,8 @@ use super::print;
 Examples:
   aio bench engine --tiers qwen2.5-coder-1.5b --vs ~/llama.cpp/build/bin/llama-bench
   aio bench speculate --target qwen2.5-coder-1.5b --draft qwen2.5-coder-0.5b \\
-      --prompts edits.jsonl --vs ~/llama.cpp/build/bin/llama-server --out report")]
+      --prompts edits.jsonl --vs ~/llama.cpp/build/bin/llama-server --out report
+  aio bench serve --url http://127.0.0.1:8080 --prompts questions.jsonl --clients 1,2,4,8")]
 pub struct BenchArgs {
     #[command(subcommand)]
     command: Command,
@@ -34,6 +36,8 @@ pub struct BenchArgs {
 enum Command {
     Engine(engine::EngineArgs),
     Speculate(speculate::SpeculateArgs),
+    // Boxed: it has many more options than the others.
+    Serve(Box<serve::ServeArgs>),
 }
 
 /// Runs the subcommand.
@@ -44,6 +48,7 @@ pub fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Engine(args) => engine::run(args),
         Command::Speculate(args) => speculate::run(args),
+        Command::Serve(args) => serve::run(*args),
     }
 }
 
