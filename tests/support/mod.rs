@@ -4,6 +4,7 @@
 
 mod models;
 pub mod refused;
+pub mod server;
 
 use std::sync::Arc;
 

@@ -22,6 +22,7 @@ use clap::{Parser, Subcommand};
 Start here:
   aio run \"Write a Rust function that reverses a string\"
   aio run --explain --policy fixed --policy-config '{\"drafter\":\"lookup\",\"draft_length\":8}' ...
+  aio serve --tiers smollm2-135m
   aio models list
   aio graph smollm2-135m --gear 8
   aio bench engine --help
@@ -39,8 +40,10 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    // Boxed: it has many more options than the others.
+    // Boxed: these have many more options than the others.
     Run(Box<commands::run::RunArgs>),
+    Serve(Box<commands::serve::ServeArgs>),
+    Config(commands::config::ConfigArgs),
     Models(commands::models::ModelsArgs),
     Graph(commands::graph::GraphArgs),
     Bench(commands::bench::BenchArgs),
@@ -51,6 +54,8 @@ fn main() -> ExitCode {
     terminal::start_logging();
     let result = match Cli::parse().command {
         Command::Run(args) => commands::run::run(&args),
+        Command::Serve(args) => commands::serve::run(&args),
+        Command::Config(args) => commands::config::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Models(args) => commands::models::run(args).map(|()| ExitCode::SUCCESS),
         Command::Graph(args) => commands::graph::run(&args),
         Command::Bench(args) => commands::bench::run(args),

@@ -66,7 +66,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 pub fn handle_interrupts() -> anyhow::Result<()> {
     ctrlc::set_handler(interrupt)?;
     #[cfg(unix)]
-    on_signal(signal_hook::consts::SIGTERM, "terminate", || {
+    on_signals([signal_hook::consts::SIGTERM], "terminate", || {
         ENDING.store(true, Ordering::SeqCst);
         interrupt();
     })?;
@@ -123,16 +123,32 @@ pub fn is_ending() -> bool {
 /// When the system refuses the handler.
 #[cfg(unix)]
 pub fn on_hangup(call: impl FnMut() + Send + 'static) -> std::io::Result<()> {
-    on_signal(signal_hook::consts::SIGHUP, "hangup", call)
+    on_signals([signal_hook::consts::SIGHUP], "hangup", call)
+}
+
+/// Calls back on Ctrl-C and SIGTERM, on a thread of its own, for the rest of the
+/// program's life: for commands that end in their own way.
+///
+/// # Errors
+/// When the system refuses the handler.
+#[cfg(unix)]
+pub fn on_termination(call: impl FnMut() + Send + 'static) -> std::io::Result<()> {
+    on_signals([signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM], "terminate", call)
+}
+
+/// See above: here there is Ctrl-C alone.
+#[cfg(not(unix))]
+pub fn on_termination(call: impl FnMut() + Send + 'static) -> std::io::Result<()> {
+    ctrlc::set_handler(call).map_err(std::io::Error::other)
 }
 
 #[cfg(unix)]
-fn on_signal(
-    signal: std::ffi::c_int,
+fn on_signals<const N: usize>(
+    signals: [std::ffi::c_int; N],
     thread: &str,
     mut call: impl FnMut() + Send + 'static,
 ) -> std::io::Result<()> {
-    let mut signals = signal_hook::iterator::Signals::new([signal])?;
+    let mut signals = signal_hook::iterator::Signals::new(signals)?;
     std::thread::Builder::new().name(thread.into()).spawn(move || {
         for _ in signals.forever() {
             call();

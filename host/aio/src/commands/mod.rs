@@ -1,12 +1,15 @@
 //! The subcommands, one module each, and what they share.
 
 pub mod bench;
+pub mod config;
 pub mod graph;
 pub mod models;
 pub mod policy;
 mod policy_candidates;
 mod policy_options;
+mod resident;
 pub mod run;
+pub mod serve;
 mod sources;
 
 use std::io::{ErrorKind, Write};

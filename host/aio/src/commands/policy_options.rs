@@ -17,11 +17,11 @@ pub struct PolicyOptions {
     /// Let the policy see more than facts: prompt-text, prompt-tokens, metadata (may
     /// be given several times, or separated by commas)
     #[arg(long, value_delimiter = ',', value_name = "GRANT")]
-    grant: Vec<Grant>,
+    pub grant: Vec<Grant>,
     /// What the policy may use, beside the defaults: JSON, or @FILE, for example
     /// {"memory_bytes":134217728} for a policy that brings a script engine along
     #[arg(long, value_name = "JSON|@FILE")]
-    policy_limits: Option<String>,
+    pub policy_limits: Option<String>,
     /// Load the policy anew when its file changes
     #[arg(long)]
     pub watch: bool,
@@ -29,16 +29,16 @@ pub struct PolicyOptions {
     /// sign`), at the start, on a reload, as a canary or as a shadow; policies that are
     /// part of this program are taken. The file is read once, at the start
     #[arg(long, value_name = "KEYS")]
-    require_signature: Option<PathBuf>,
+    pub require_signature: Option<PathBuf>,
     /// Append what the policy is asked and answers to a file, for `aio policy replay`
     #[arg(long, value_name = "FILE.jsonl")]
-    record: Option<PathBuf>,
+    pub record: Option<PathBuf>,
     /// The folder where policies keep what they learn (default: in the cache folder)
     #[arg(long, value_name = "DIR", conflicts_with = "no_state")]
-    state: Option<PathBuf>,
+    pub state: Option<PathBuf>,
     /// Forget what policies learn when the program ends
     #[arg(long)]
-    no_state: bool,
+    pub no_state: bool,
 }
 
 impl PolicyOptions {

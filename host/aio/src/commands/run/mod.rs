@@ -2,7 +2,6 @@
 
 mod chat;
 mod explain;
-mod setup;
 
 use std::io::{IsTerminal, Read, Write};
 use std::num::NonZeroUsize;
@@ -20,6 +19,7 @@ use clap::Args;
 
 use crate::commands::policy_candidates::CandidateOptions;
 use crate::commands::policy_options::PolicyOptions;
+use crate::commands::resident::Resident;
 use crate::terminal;
 
 /// Answer a prompt under a policy
@@ -122,10 +122,11 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     sampling.check().map_err(anyhow::Error::msg)?;
     // Anything wrong with the prompt is said before models are fetched and loaded.
     let prompt = if args.chat { None } else { Some(args.prompt()?) };
-    let mut runner = setup::runner(args)?;
-    let policies = Arc::clone(runner.policies());
+    let resident = args.resident();
+    let (tiers, policies) = resident.open()?;
+    let mut runner = Runner::new(tiers, Arc::clone(&policies));
     terminal::at_exit(move || policies.save());
-    let _reloading = setup::reload_when_asked(args, runner.policies())?;
+    let _reloading = resident.reload_when_asked(runner.policies())?;
     let ended = match prompt {
         Some(prompt) => answer(args, &mut runner, args.request(prompt, sampling)),
         None => chat::converse(args, &mut runner, &sampling),
@@ -135,6 +136,19 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
 }
 
 impl RunArgs {
+    fn resident(&self) -> Resident {
+        Resident {
+            tiers: self.tiers.clone(),
+            device: self.device.clone(),
+            threads: self.threads,
+            context: self.context,
+            policy: self.policy.clone(),
+            policy_config: self.policy_config.clone(),
+            options: self.policy_options.clone(),
+            candidates: self.candidates.clone(),
+        }
+    }
+
     fn sampling(&self) -> Sampling {
         Sampling {
             temperature: self.temperature,
