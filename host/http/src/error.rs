@@ -140,8 +140,9 @@ impl ApiError {
             ServeError::EmptyPrompt => Self::field(prompt, message),
             ServeError::NoTokens => Self::field("max_tokens", message),
             ServeError::Chat(_) | ServeError::Tokenizer(_) => Self::field(prompt, message),
-            ServeError::Setting(_) => Self::invalid(message),
-            _ => Self::internal(message),
+            ServeError::Device(_) => Self::internal(message),
+            // Whatever else there is, is the request's to mend.
+            _ => Self::invalid(message),
         }
     }
 }

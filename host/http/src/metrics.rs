@@ -2,9 +2,11 @@
 //! Prometheus project's own crate; its registry is a value, so that two servers in one
 //! process do not count into each other, and labels are types).
 
-use std::sync::atomic::{AtomicU64, Ordering};
+mod decisions;
 
-use aio_core::{Drafter, FailureKind, PolicyIdentity, RequestRecord, TierInfo};
+use std::sync::atomic::Ordering;
+
+use aio_core::{RequestRecord, TierInfo};
 use aio_serve::{Refused, SchedulerStatus};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -13,6 +15,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use self::decisions::Decisions;
 use crate::measure::{Progress, Unfinished};
 
 /// The form's media type.
@@ -27,7 +30,6 @@ const NEXT_TOKEN: [f64; 12] =
 const WHOLE: [f64; 12] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 180.0, 600.0];
 
 type Seconds = Family<Tier, Histogram, fn() -> Histogram>;
-type FloatCounter = Counter<f64, AtomicU64>;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Endpoint {
@@ -45,28 +47,6 @@ struct Reason {
     reason: &'static str,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Policy {
-    policy: String,
-    generation: u64,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Rounds {
-    tier: String,
-    drafter: String,
-    policy: String,
-    generation: u64,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Failed {
-    policy: String,
-    generation: u64,
-    hook: String,
-    kind: String,
-}
-
 /// All that is counted.
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -79,12 +59,7 @@ pub(crate) struct Metrics {
     whole: Seconds,
     prompt_tokens: Family<Tier, Counter>,
     generated_tokens: Family<Tier, Counter>,
-    rounds: Family<Rounds, Counter>,
-    drafted: Family<Rounds, Counter>,
-    accepted: Family<Rounds, Counter>,
-    committed: Family<Rounds, Counter>,
-    policy_seconds: Family<Policy, FloatCounter>,
-    policy_failures: Family<Failed, Counter>,
+    decisions: Decisions,
     scheduler: Scheduled,
     resident: Gauge,
 }
@@ -115,18 +90,13 @@ impl Metrics {
             whole: histogram(|| Histogram::new(WHOLE)),
             prompt_tokens: Family::default(),
             generated_tokens: Family::default(),
-            rounds: Family::default(),
-            drafted: Family::default(),
-            accepted: Family::default(),
-            committed: Family::default(),
-            policy_seconds: Family::default(),
-            policy_failures: Family::default(),
+            decisions: Decisions::default(),
             scheduler: Scheduled::default(),
             resident: Gauge::default(),
             registry: Registry::default(),
         };
         metrics.register_requests(&mut registry);
-        metrics.register_decisions(&mut registry);
+        metrics.decisions.register(&mut registry);
         metrics.scheduler.register(&mut registry);
         let help = "Memory of the process that is in RAM";
         let resident = metrics.resident.clone();
@@ -163,19 +133,6 @@ impl Metrics {
         registry.register("prompt_tokens", help, self.prompt_tokens.clone());
         let help = "Tokens of answers";
         registry.register("generated_tokens", help, self.generated_tokens.clone());
-    }
-
-    fn register_decisions(&self, registry: &mut Registry) {
-        registry.register("rounds", "Rounds of decoding", self.rounds.clone());
-        registry.register("drafted_tokens", "Tokens drafted", self.drafted.clone());
-        let help = "Drafted tokens that were accepted";
-        registry.register("accepted_tokens", help, self.accepted.clone());
-        let help = "Tokens committed by rounds";
-        registry.register("committed_tokens", help, self.committed.clone());
-        let help = "Time spent in the policy";
-        registry.register_with_unit("policy", help, Unit::Seconds, self.policy_seconds.clone());
-        let help = "What policies did wrong";
-        registry.register("policy_failures", help, self.policy_failures.clone());
     }
 
     /// Counts an HTTP request.
@@ -216,34 +173,7 @@ impl Metrics {
             self.next_token.get_or_create(&tier).observe(time.as_secs_f64());
         }
         self.whole.get_or_create(&tier).observe(progress.start.elapsed().as_secs_f64());
-        self.count_rounds(record, tiers);
-        self.count_policy(record);
-    }
-
-    fn count_rounds(&self, record: &RequestRecord, tiers: &[TierInfo]) {
-        for round in &record.rounds {
-            let tier = tiers.get(round.tier as usize).map_or("unknown", |tier| &tier.name);
-            let labels = rounds_of(tier, round.drafter, &record.policy);
-            self.rounds.get_or_create(&labels).inc();
-            self.drafted.get_or_create(&labels).inc_by(round.drafted.into());
-            self.accepted.get_or_create(&labels).inc_by(round.accepted.into());
-            self.committed.get_or_create(&labels).inc_by(round.committed.into());
-        }
-    }
-
-    fn count_policy(&self, record: &RequestRecord) {
-        let PolicyIdentity { name, generation, .. } = &record.policy;
-        let policy = Policy { policy: name.clone(), generation: *generation };
-        self.policy_seconds.get_or_create(&policy).inc_by(record.totals.policy_seconds.max(0.0));
-        for failure in &record.failures {
-            let labels = Failed {
-                policy: name.clone(),
-                generation: *generation,
-                hook: failure.hook.to_string(),
-                kind: kind(failure.kind).to_owned(),
-            };
-            self.policy_failures.get_or_create(&labels).inc();
-        }
+        self.decisions.count(record, tiers);
     }
 
     /// Everything as text.
@@ -259,15 +189,6 @@ impl Metrics {
             tracing::error!("metrics have no text: {error}");
         }
         encoded
-    }
-}
-
-fn rounds_of(tier: &str, drafter: Drafter, policy: &PolicyIdentity) -> Rounds {
-    Rounds {
-        tier: tier.to_owned(),
-        drafter: drafter.to_string(),
-        policy: policy.name.clone(),
-        generation: policy.generation,
     }
 }
 
@@ -313,16 +234,4 @@ fn resident_bytes() -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
-}
-
-/// A kind of failure as JSON has it.
-fn kind(kind: FailureKind) -> &'static str {
-    match kind {
-        FailureKind::Trap => "trap",
-        FailureKind::Timeout => "timeout",
-        FailureKind::Memory => "memory",
-        FailureKind::Clamped => "clamped",
-        FailureKind::Nonsense => "nonsense",
-        FailureKind::SetAside => "set-aside",
-    }
 }

@@ -39,7 +39,7 @@ pub struct Config {
     pub max_running: usize,
     /// Requests that may wait.
     pub queue: usize,
-    /// Most tokens of a prompt in one pass.
+    /// Most tokens of prompts in a pass that answers share.
     pub prefill_chunk: usize,
     /// Bytes that KV caches may take.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -90,7 +90,7 @@ impl Default for Config {
             context: None,
             max_running: 16,
             queue: 64,
-            prefill_chunk: 256,
+            prefill_chunk: 128,
             kv_budget: None,
             policy: PolicySection::default(),
             server: ServerOptions::default(),

@@ -157,6 +157,7 @@ impl Config {
             kv_budget: self.kv_budget,
             max_running: self.max_running,
             prefill_chunk: self.prefill_chunk,
+            ..SchedulerOptions::default()
         }
     }
 }
