@@ -41,6 +41,10 @@ pub struct Config {
     pub queue: usize,
     /// Most tokens of prompts in a pass that answers share.
     pub prefill_chunk: usize,
+    /// Sequences of each tier that are kept after their requests.
+    pub kept_prefixes: usize,
+    /// Tokens of recent answers that lookup may draft from.
+    pub recent_answers: usize,
     /// Bytes that KV caches may take.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kv_budget: Option<u64>,
@@ -91,6 +95,8 @@ impl Default for Config {
             max_running: 16,
             queue: 64,
             prefill_chunk: 128,
+            kept_prefixes: 32,
+            recent_answers: 0,
             kv_budget: None,
             policy: PolicySection::default(),
             server: ServerOptions::default(),

@@ -157,7 +157,8 @@ impl Config {
             kv_budget: self.kv_budget,
             max_running: self.max_running,
             prefill_chunk: self.prefill_chunk,
-            ..SchedulerOptions::default()
+            kept_prefixes: self.kept_prefixes,
+            recent_tokens: self.recent_answers,
         }
     }
 }
