@@ -77,7 +77,7 @@ fn the_python_client() {
         Err(why) => return skip("python", &format!("Python's openai cannot be installed: {why}")),
     };
     let Some(server) = start("python") else { return };
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/clients/openai.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/clients/python_client.py");
     let said = run(Command::new(python).arg(script).arg(format!("{}/v1", server.address)));
     assert_eq!(said.unwrap().trim(), "all calls went well");
 }
@@ -90,8 +90,8 @@ fn the_javascript_client() {
     };
     let Some(server) = start("js") else { return };
     // Modules are looked for from where a script stands.
-    let script = folder.join("openai.mjs");
-    std::fs::write(&script, include_str!("clients/openai.mjs")).unwrap();
+    let script = folder.join("js_client.mjs");
+    std::fs::write(&script, include_str!("clients/js_client.mjs")).unwrap();
     let said = run(Command::new("node").arg(script).arg(format!("{}/v1", server.address)));
     assert_eq!(said.unwrap().trim(), "all calls went well");
 }

@@ -327,9 +327,11 @@ async fn component(
     request: Request<Body>,
     app: &App,
 ) -> Result<Wanted, ApiError> {
-    let Query(sent) = sent.map_err(|rejection| ApiError::invalid(rejection.body_text()))?;
     let limits = BodyLimits { bytes: COMPONENT_BYTES, time: app.options.body_timeout };
+    // First of all, or a client that still sends finds the connection closed instead of
+    // an answer.
     let bytes = json::bytes(request, limits).await?.to_vec();
+    let Query(sent) = sent.map_err(|rejection| ApiError::invalid(rejection.body_text()))?;
     let config = sent.config.filter(|config| !config.is_empty());
     Ok(Wanted { source: PolicySource::Bytes { name: sent.name, bytes }, config })
 }
