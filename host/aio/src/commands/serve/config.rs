@@ -321,8 +321,8 @@ mod tests {
         for (section, known) in [
             (
                 &written,
-                "admin context device kv_budget max_running policy prefill_chunk queue server \
-                 threads tiers",
+                "admin context device kept_prefixes kv_budget max_running policy prefill_chunk \
+                 queue recent_answers server threads tiers",
             ),
             (
                 written["policy"].as_table().unwrap(),
