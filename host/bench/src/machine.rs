@@ -120,31 +120,6 @@ fn chosen(setting: &str) -> String {
     inner.map_or("unknown", |(chosen, _)| chosen).to_owned()
 }
 
-/// Memory of a process that is in the machine's memory (not swapped out, not only
-/// reserved). Its children's is not in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct ProcessMemory {
-    /// Bytes now: `VmRSS`.
-    pub resident_bytes: u64,
-    /// Bytes at most since it began: `VmHWM`.
-    pub peak_bytes: u64,
-}
-
-impl ProcessMemory {
-    /// A process's; `None` where there is none, or it may not be looked at.
-    pub fn of(pid: u32) -> Option<Self> {
-        Self::parse(&read(&format!("/proc/{pid}/status")))
-    }
-
-    fn parse(status: &str) -> Option<Self> {
-        let bytes = |name| {
-            let kilobytes: u64 = field(status, name)?.strip_suffix("kB")?.trim().parse().ok()?;
-            Some(kilobytes * 1024)
-        };
-        Some(Self { resident_bytes: bytes("VmRSS")?, peak_bytes: bytes("VmHWM")? })
-    }
-}
-
 /// Processor time spent until now, in the system's ticks.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct CpuTime {
@@ -261,15 +236,6 @@ mod tests {
     fn the_setting_in_brackets_is_chosen() {
         assert_eq!(chosen("always [madvise] never\n"), "madvise");
         assert_eq!(chosen(""), "unknown");
-    }
-
-    #[test]
-    fn memory_is_read_where_there_is_a_process() {
-        let status = "Name:\tx: y\nVmHWM:\t    3 kB\nVmRSS:\t    2 kB\n";
-        let expected = ProcessMemory { resident_bytes: 2048, peak_bytes: 3072 };
-        assert_eq!(ProcessMemory::parse(status), Some(expected));
-        assert_eq!(ProcessMemory::parse("Name:\tkthreadd\n"), None);
-        assert_eq!(ProcessMemory::of(u32::MAX), None);
     }
 
     #[test]

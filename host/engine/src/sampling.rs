@@ -211,9 +211,7 @@ pub fn probability(logits: &[f32], token: u32) -> f32 {
 
 /// Natural logarithm of `token`'s probability under the softmax of `logits`.
 pub fn log_probability(logits: &[f32], token: u32) -> f64 {
-    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|&l| f64::from(l - most).exp()).sum();
-    f64::from(logits[token as usize] - most) - sum.ln()
+    log_probabilities(logits, token, 0).0
 }
 
 /// Natural logarithms of probabilities under the softmax of `logits`: `token`'s, and
@@ -259,6 +257,8 @@ mod tests {
         let sum: f64 = top.iter().map(|t| t.1.exp()).sum::<f64>() + chosen.exp();
         assert!((sum - 1.0).abs() < 1e-12, "{sum}");
         assert_eq!(chosen, log_probability(&logits, 2));
+        let mass = 0.5f64.exp() + 2.0 * 2.0f64.exp() + (-1.0f64).exp();
+        assert!((chosen - (-1.0 - mass.ln())).abs() < 1e-12, "{chosen}");
         assert_eq!(log_probabilities(&logits, 0, 0).1, []);
         assert_eq!(log_probabilities(&logits, 0, 9).1.len(), 4);
     }

@@ -7,7 +7,7 @@ mod decisions;
 use std::sync::atomic::Ordering;
 
 use aio_core::{RequestRecord, TierInfo};
-use aio_serve::{Refused, SchedulerStatus};
+use aio_serve::{ProcessMemory, Refused, SchedulerStatus};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -181,8 +181,8 @@ impl Metrics {
         if let Some(status) = status {
             self.scheduler.set(&status);
         }
-        if let Some(bytes) = resident_bytes() {
-            self.resident.set(gauge(bytes));
+        if let Some(memory) = ProcessMemory::own() {
+            self.resident.set(gauge(memory.resident_bytes));
         }
         let mut encoded = String::new();
         if let Err(error) = text::encode(&mut encoded, &self.registry) {
@@ -226,12 +226,4 @@ impl Scheduled {
 
 fn gauge(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
-}
-
-/// The process's memory in RAM; `None` where the system does not tell (not Linux).
-fn resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
 }

@@ -65,6 +65,14 @@ pub enum ServeError {
     },
 }
 
+impl ServeError {
+    /// So many bytes of KV cache may be needed, and there may be so many.
+    pub(crate) fn kv_budget(needed: u64, budget: u64) -> Self {
+        let megabytes = |bytes: u64| bytes.div_ceil(1_000_000);
+        Self::KvBudget { needed: megabytes(needed), budget: megabytes(budget) }
+    }
+}
+
 impl From<DeviceError> for ServeError {
     fn from(error: DeviceError) -> Self {
         Self::Device(Arc::new(error))

@@ -8,6 +8,7 @@
 mod error;
 mod event;
 mod measure;
+mod process;
 mod prompt;
 mod request;
 mod runner;
@@ -18,6 +19,7 @@ mod tiers;
 
 pub use error::ServeError;
 pub use event::{Event, Likelihood, PlannedEvent, TextEvent, TokenChoice};
+pub use process::ProcessMemory;
 pub use request::{Overrides, Prompt, Request, Sink};
 pub use runner::Runner;
 pub use scheduler::{Events, Recent, Scheduler, SchedulerOptions, SchedulerStatus};

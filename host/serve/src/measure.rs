@@ -4,6 +4,8 @@
 use aio_core::{Acceptance, Drafter, MemoryRecord};
 use aio_engine::device::Memory;
 
+use crate::process::ProcessMemory;
+
 /// Weight of a new round in the moving averages: about the last 20 rounds count.
 const WEIGHT: f32 = 0.05;
 
@@ -43,7 +45,8 @@ impl AcceptanceTable {
 
 /// Memory by kind, given what each tier holds.
 pub(crate) fn memory(tiers: impl Iterator<Item = Memory>) -> MemoryRecord {
-    let mut record = MemoryRecord { peak_resident: peak_resident(), ..MemoryRecord::default() };
+    let peak_resident = ProcessMemory::own().map_or(0, |memory| memory.peak_bytes);
+    let mut record = MemoryRecord { peak_resident, ..MemoryRecord::default() };
     for held in tiers {
         record.weights += held.weights;
         record.kv += held.kv;
@@ -52,14 +55,6 @@ pub(crate) fn memory(tiers: impl Iterator<Item = Memory>) -> MemoryRecord {
     let known = record.weights + record.kv + record.arena;
     record.other = record.peak_resident.saturating_sub(known);
     record
-}
-
-/// The process's largest resident size so far, in bytes; 0 where it is not told.
-fn peak_resident() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kilobytes = line.and_then(|line| line.trim().strip_suffix("kB"));
-    kilobytes.and_then(|n| n.trim().parse::<u64>().ok()).map_or(0, |n| n * 1024)
 }
 
 #[cfg(test)]

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use aio_serve::ProcessMemory;
 use serde::Serialize;
 
 use super::answer::Answer;
 use super::drive::{HELD_BACK, Run, Sample};
 use super::failure::FailureKind;
 use super::options::Slo;
-use crate::machine::ProcessMemory;
 use crate::stats::{Percentiles, Summary, median};
 
 /// Figures of one server at one level, over all rounds.

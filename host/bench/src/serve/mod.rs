@@ -27,7 +27,9 @@ mod workload;
 
 use std::path::PathBuf;
 
-use crate::machine::{CpuTime, Machine, ProcessMemory};
+use aio_serve::ProcessMemory;
+
+use crate::machine::{CpuTime, Machine};
 use crate::prompts::{self, PromptText};
 use crate::{BenchError, Progress};
 use client::Client;

@@ -1,6 +1,7 @@
 //! What the load benchmark found, as data (the stable JSON) and as tables.
 //! Prompts and answers are counted, never quoted.
 
+use aio_serve::ProcessMemory;
 use serde::Serialize;
 
 use super::client::Identity;
@@ -9,7 +10,7 @@ use super::figures::{TargetFigures, ms};
 use super::options::{Level, Load, ServeOptions, Slo, Target};
 use super::trace::TraceForm;
 use super::workload::{DEFAULT_MAX_TOKENS, Workload};
-use crate::machine::{CpuShares, Machine, ProcessMemory};
+use crate::machine::{CpuShares, Machine};
 use crate::stats::{Percentiles, Summary};
 use crate::table::Table;
 

@@ -10,7 +10,6 @@ use aio_core::{
 };
 use aio_engine::Tier;
 use aio_engine::sampling::{Sampler, probability};
-use aio_policy::Decider;
 
 use super::Scheduler;
 use super::running::{Drafted, Phase, Running, RunningProbe};
@@ -101,7 +100,8 @@ impl Scheduler {
                 }
                 Ok(false) => {
                     // Who comes later waits with it: else a large one might wait forever.
-                    self.close(&mut request);
+                    // What it found kept is kept, for it or for others.
+                    self.release(&mut request);
                     self.wait(request);
                     return;
                 }
@@ -138,7 +138,7 @@ impl Scheduler {
     pub(super) fn plan(&mut self, request: &mut Running) -> Result<(), ServeError> {
         request.facts.tiers = self.tiers.facts();
         request.facts.load = self.load();
-        let granted = granted(&request.policy, &request.request, &request.prompts);
+        let granted = lend(&request.policy.imports(), &request.request, &request.prompts);
         let asked = request.policy.plan(&request.facts, &granted);
         request.policy_seconds += asked.seconds;
         request.policy_fuel += asked.fuel;
@@ -278,10 +278,6 @@ fn fit_to_context(
 }
 
 /// What the policy and its shadows import of that which was granted.
-fn granted(policy: &Decider, request: &Request, prompts: &[Vec<u32>]) -> Granted {
-    lend(&policy.imports(), request, prompts)
-}
-
 fn lend(imports: &BTreeSet<Grant>, request: &Request, prompts: &[Vec<u32>]) -> Granted {
     let mut granted = Granted::default();
     for import in imports {

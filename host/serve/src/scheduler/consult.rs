@@ -6,7 +6,6 @@ use aio_engine::tokenizer::SpecialTokens;
 
 use super::Scheduler;
 use super::running::{Phase, Running};
-use crate::error::ServeError;
 
 impl Scheduler {
     /// Asks about every request whose next round is due to be asked about, and carries
@@ -125,16 +124,7 @@ impl Scheduler {
         // Another target may need another draft model, or have none.
         let plan = Plan { tier: to as u32, draft: request.draft, ..Plan::safe(info) };
         request.draft = plan.clamped(info).value.draft;
-        self.open_running(i).map_err(|error| error.to_string())
-    }
-
-    /// Opens the sequence of a running request on the tier that answers it.
-    pub(super) fn open_running(&mut self, i: usize) -> Result<(), ServeError> {
-        let mut request = self.running.remove(i);
-        let tier = request.tier;
-        let opened = self.open(&mut request, tier);
-        self.running.insert(i, request);
-        opened
+        self.open_running(i, to).map_err(|error| error.to_string())
     }
 }
 

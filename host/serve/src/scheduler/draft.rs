@@ -13,7 +13,8 @@ impl Scheduler {
         let drafting: Vec<usize> = (0..self.running.len())
             .filter(|&i| self.running[i].is_in_rounds() && self.running[i].is_caught_up())
             .collect();
-        let mut by_model: Vec<(usize, usize)> = Vec::new();
+        // Draft tier, request, length.
+        let mut by_model: Vec<(usize, usize, usize)> = Vec::new();
         for &i in &drafting {
             let length = self.draft_length(i, drafting.len());
             let request = &mut self.running[i];
@@ -28,14 +29,14 @@ impl Scheduler {
                 let tokens = lookup::draft(&mut request.tokens, others, found, length);
                 request.drafted = Drafted { drafter: Drafter::Lookup, tokens, seconds: 0.0 };
             } else if let Some(tier) = draft_tier.filter(|_| drafter.uses_model()) {
-                by_model.push((tier as usize, i));
+                by_model.push((tier as usize, i, length));
             }
         }
         for tier in 0..self.tiers.all().len() {
-            let of_tier: Vec<usize> =
-                by_model.iter().filter(|(t, _)| *t == tier).map(|&(_, i)| i).collect();
+            let of_tier = by_model.iter().filter(|(t, ..)| *t == tier);
+            let of_tier: Vec<(usize, usize)> = of_tier.map(|&(_, i, length)| (i, length)).collect();
             if !of_tier.is_empty() {
-                self.draft_by_model(tier, &of_tier, drafting.len());
+                self.draft_by_model(tier, of_tier);
             }
         }
     }
@@ -56,16 +57,10 @@ impl Scheduler {
         (request.draft.length as usize).min(room).min(share)
     }
 
-    /// Lets one draft tier draft for several requests. What goes wrong costs the draft
-    /// and nothing else.
-    fn draft_by_model(&mut self, tier: usize, of_tier: &[usize], rounds: usize) {
-        let mut with_room = Vec::with_capacity(of_tier.len());
-        for &i in of_tier {
-            let length = self.draft_length(i, rounds);
-            if self.has_draft_room(tier, i, length) {
-                with_room.push((i, length));
-            }
-        }
+    /// Lets one draft tier draft for several requests, so many tokens for each. What goes
+    /// wrong costs the draft and nothing else.
+    fn draft_by_model(&mut self, tier: usize, mut with_room: Vec<(usize, usize)>) {
+        with_room.retain(|&(i, length)| self.has_draft_room(tier, i, length));
         let alone = self.running.len() == 1;
         let chunk = if alone { usize::MAX } else { self.options.prefill_chunk };
         let Self { tiers, running, logits, .. } = self;
@@ -88,16 +83,14 @@ impl Scheduler {
 
     /// Opens the request's sequence on the draft tier and finds memory for the draft.
     fn has_draft_room(&mut self, tier: usize, i: usize, length: usize) -> bool {
-        let mut request = self.running.remove(i);
-        let opened = match &request.sequences[tier] {
-            Some(_) => Ok(()),
-            None => self.open(&mut request, tier),
-        };
+        if self.running[i].sequences[tier].is_none() && self.open_running(i, tier).is_err() {
+            return false;
+        }
+        let request = &self.running[i];
         let needed = request.sequences[tier].as_ref().map_or(0, |sequence| {
             self.tiers.all()[tier].kv_needed(sequence, request.tokens.len() + length)
         });
-        self.running.insert(i, request);
-        opened.is_ok() && self.room_among_kept(needed)
+        self.room_among_kept(needed)
     }
 }
 

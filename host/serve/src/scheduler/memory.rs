@@ -116,6 +116,15 @@ impl Scheduler {
         Ok(())
     }
 
+    /// As [`Scheduler::open`], for a request that runs.
+    pub(super) fn open_running(&mut self, i: usize, tier: usize) -> Result<(), ServeError> {
+        // Out of the list meanwhile: it is not to share with itself.
+        let mut request = self.running.remove(i);
+        let opened = self.open(&mut request, tier);
+        self.running.insert(i, request);
+        opened
+    }
+
     /// The running request that has more than `at_least` tokens in common with these
     /// on a tier, and how many.
     fn running_prefix(
@@ -137,11 +146,7 @@ impl Scheduler {
         let tier = &self.tiers.all()[request.tier];
         let most = (request.prompt_tokens + request.request.max_tokens).min(tier.context());
         let needed = tier.kv_needed_anew(most);
-        if needed <= budget {
-            return Ok(());
-        }
-        let megabytes = |bytes: u64| bytes.div_ceil(1_000_000);
-        Err(ServeError::KvBudget { needed: megabytes(needed), budget: megabytes(budget) })
+        if needed <= budget { Ok(()) } else { Err(ServeError::kv_budget(needed, budget)) }
     }
 
     /// Bytes that those who run need for their next pass: more than nothing where their

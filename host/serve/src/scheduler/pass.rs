@@ -29,19 +29,19 @@ impl Scheduler {
     /// comes of it.
     pub(super) fn run_tier(&mut self, tier: usize) {
         for request in &mut self.running {
-            let wanted = request.drafted.tokens + 1;
-            if let Some(sequence) =
-                request.sequences[tier].as_mut().filter(|_| request.tier == tier)
-            {
-                self.tiers.tiers[tier].prepare(sequence, &request.tokens, wanted);
+            if request.tier == tier {
+                let of_tier = &mut self.tiers.tiers[tier];
+                // It has none where the one that it was to begin with could not be had.
+                let sequence =
+                    request.sequences[tier].get_or_insert_with(|| of_tier.open_sequence());
+                of_tier.prepare(sequence, &request.tokens, request.drafted.tokens + 1);
             }
         }
         let shares = self.shares_with_room(tier);
         if shares.is_empty() {
             return;
         }
-        let result = self.pass(tier, &shares);
-        match result {
+        match self.pass(tier, &shares) {
             Ok(pass) => self.passed(&shares, pass),
             Err(error) => self.pass_failed(&shares, error),
         }
@@ -67,11 +67,8 @@ impl Scheduler {
             // gone by now, so this cannot be; but a wrong sum must not hang the loop.
             let Some(share) = shares.first() else { return shares };
             let request = self.running.remove(share.index);
-            let megabytes = |bytes: u64| bytes.div_ceil(1_000_000);
-            let error = ServeError::KvBudget {
-                needed: megabytes(self.kv_bytes() + needed),
-                budget: megabytes(self.options.kv_budget.unwrap_or(u64::MAX)),
-            };
+            let budget = self.options.kv_budget.unwrap_or(u64::MAX);
+            let error = ServeError::kv_budget(self.kv_bytes() + needed, budget);
             self.fail(request, error);
         }
     }

@@ -65,14 +65,17 @@ impl Prefixes {
             return Some((tier, sequence));
         }
         self.kept.push(Kept { tier, sequence });
-        if self.of(tier).count() > self.most { self.oldest_of(tier) } else { None }
+        if self.of(tier).count() <= self.most {
+            return None;
+        }
+        self.first(|kept| kept.tier == tier)
     }
 
     /// The kept sequence that has most in common with `tokens`.
     pub fn find(&self, tier: usize, tokens: &[u32]) -> Option<Found> {
         self.of(tier)
             .map(|(index, kept)| Found { index, common: kept.common(tokens) })
-            .filter(|found| found.common >= SHORTEST)
+            .filter(|found| is_worth_sharing(found.common))
             .max_by_key(|found| found.common)
     }
 
@@ -97,15 +100,12 @@ impl Prefixes {
 
     /// Gives up the sequence that was not used for longest.
     pub fn oldest(&mut self) -> Option<(usize, TokenSequence)> {
-        if self.kept.is_empty() {
-            return None;
-        }
-        let Kept { tier, sequence } = self.kept.remove(0);
-        Some((tier, sequence))
+        self.first(|_| true)
     }
 
-    fn oldest_of(&mut self, tier: usize) -> Option<(usize, TokenSequence)> {
-        let index = self.kept.iter().position(|kept| kept.tier == tier)?;
+    /// Gives up the first one of such a kind.
+    fn first(&mut self, is: impl Fn(&Kept) -> bool) -> Option<(usize, TokenSequence)> {
+        let index = self.kept.iter().position(is)?;
         let Kept { tier, sequence } = self.kept.remove(index);
         Some((tier, sequence))
     }
