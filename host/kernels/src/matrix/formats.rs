@@ -42,60 +42,204 @@ pub(super) trait Format: Pod {
     );
 }
 
-/// Four lines of nibbles as eight lines of weights: low, high, low, high, ...
-#[inline(always)]
-fn nibble_pairs<S: Simd>(simd: S, lines: &[[u8; 64]; 4]) -> [S::B; 8] {
-    let low = simd.b_splat(15);
-    // Not `map`: the compiler may leave a call there, with its closure compiled for
-    // the baseline and the lines passed through memory.
-    let lines = [
-        simd.b_load(&lines[0]),
-        simd.b_load(&lines[1]),
-        simd.b_load(&lines[2]),
-        simd.b_load(&lines[3]),
-    ];
-    let first = |i: usize| simd.b_and(lines[i], low);
-    let second = |i: usize| simd.b_and(simd.b_shr::<4>(lines[i]), low);
-    [first(0), second(0), first(1), second(1), first(2), second(2), first(3), second(3)]
+/// The weights of a sub-block as `L` lines, each of them unpacked when it is asked for.
+trait Lines<const L: usize> {
+    /// Lines whose products with a row, summed in pairs, fit 16 bits together: with
+    /// weights of b bits, `n` lines come to at most `2 * n * (2^b - 1) * 127`.
+    const PAIRED: usize;
+    /// Whether they are bytes that stand for themselves less 128.
+    const BIASED: bool = false;
+
+    /// Line `i`, which is a constant where this is called.
+    fn line<S: Simd>(&self, simd: S, i: usize) -> S::B;
+
+    /// All of them.
+    #[inline(always)]
+    fn all<S: Simd>(&self, simd: S) -> [S::B; L] {
+        // Not `map`: the compiler may leave a call there, with its closure compiled for
+        // the baseline and the lines passed through memory.
+        let mut lines = [simd.b_splat(0); L];
+        each_row!(L, I, {
+            lines[I] = self.line(simd, I);
+        });
+        lines
+    }
 }
 
-/// Four lines of nibbles and one of fifth bits as eight lines of weights.
-#[inline(always)]
-fn five_bits<S: Simd>(simd: S, lines: &[[u8; 64]; 5]) -> [S::B; 8] {
-    let (low, fifth) = (simd.b_splat(15), simd.b_splat(16));
-    let (l0, l1) = (simd.b_load(&lines[0]), simd.b_load(&lines[1]));
-    let (l2, l3) = (simd.b_load(&lines[2]), simd.b_load(&lines[3]));
-    let h = simd.b_load(&lines[4]);
-    let join = |nibble: S::B, bit: S::B| simd.b_or(simd.b_and(nibble, low), simd.b_and(bit, fifth));
-    [
-        join(l0, simd.b_shl::<4>(h)),
-        join(l1, simd.b_shl::<3>(h)),
-        join(l2, simd.b_shl::<2>(h)),
-        join(l3, simd.b_shl::<1>(h)),
-        join(simd.b_shr::<4>(l0), h),
-        join(simd.b_shr::<4>(l1), simd.b_shr::<1>(h)),
-        join(simd.b_shr::<4>(l2), simd.b_shr::<2>(h)),
-        join(simd.b_shr::<4>(l3), simd.b_shr::<3>(h)),
-    ]
+/// Four lines of nibbles are eight lines of weights: low, high, low, high, ...
+struct Nibbles<'a>(&'a [[u8; 64]; 4]);
+
+impl Lines<8> for Nibbles<'_> {
+    const PAIRED: usize = 8;
+
+    #[inline(always)]
+    fn line<S: Simd>(&self, simd: S, i: usize) -> S::B {
+        let line = simd.b_load(&self.0[i / 2]);
+        simd.b_and(if i.is_multiple_of(2) { line } else { simd.b_shr::<4>(line) }, simd.b_splat(15))
+    }
 }
 
-/// Eight lines of weights times 32 quants.
+/// Four lines of nibbles and one of fifth bits are eight lines of weights: those of
+/// the low nibbles first.
+struct FiveBits<'a>(&'a [[u8; 64]; 5]);
+
+impl Lines<8> for FiveBits<'_> {
+    const PAIRED: usize = 4;
+
+    #[inline(always)]
+    fn line<S: Simd>(&self, simd: S, i: usize) -> S::B {
+        let (nibbles, h) = (simd.b_load(&self.0[i % 4]), simd.b_load(&self.0[4]));
+        let nibbles = if i < 4 { nibbles } else { simd.b_shr::<4>(nibbles) };
+        let fifth = match i {
+            0 => simd.b_shl::<4>(h),
+            1 => simd.b_shl::<3>(h),
+            2 => simd.b_shl::<2>(h),
+            3 => simd.b_shl::<1>(h),
+            4 => h,
+            5 => simd.b_shr::<1>(h),
+            6 => simd.b_shr::<2>(h),
+            _ => simd.b_shr::<3>(h),
+        };
+        let (low, bit) = (simd.b_splat(15), simd.b_splat(16));
+        simd.b_or(simd.b_and(nibbles, low), simd.b_and(fifth, bit))
+    }
+}
+
+/// Three lines whose top two bits are a fourth.
+struct SixBits<'a>(&'a [[u8; 64]; 3]);
+
+impl Lines<4> for SixBits<'_> {
+    const PAIRED: usize = 2;
+
+    #[inline(always)]
+    fn line<S: Simd>(&self, simd: S, i: usize) -> S::B {
+        if i < 3 {
+            return simd.b_and(simd.b_load(&self.0[i]), simd.b_splat(63));
+        }
+        let (b0, b1) = (simd.b_load(&self.0[0]), simd.b_load(&self.0[1]));
+        let b2 = simd.b_load(&self.0[2]);
+        let top = simd.b_and(simd.b_shr::<2>(b0), simd.b_splat(0x30));
+        let mid = simd.b_and(simd.b_shr::<4>(b1), simd.b_splat(0x0c));
+        let low = simd.b_and(simd.b_shr::<6>(b2), simd.b_splat(0x03));
+        simd.b_or(simd.b_or(top, mid), low)
+    }
+}
+
+/// Eight lines of bytes, each plus 128.
+struct Bytes<'a>(&'a [[u8; 64]; 8]);
+
+impl Lines<8> for Bytes<'_> {
+    const PAIRED: usize = 1;
+    const BIASED: bool = true;
+
+    #[inline(always)]
+    fn line<S: Simd>(&self, simd: S, i: usize) -> S::B {
+        simd.b_load(&self.0[i])
+    }
+}
+
+/// For each row `$t` of a tile of `$n`, its products with a sub-block as `$sum`: the
+/// quants `$x` times the lines `$w`, and `$start`, which is where the sum of weights
+/// that are stored too large begins.
+///
+/// Where products cost one instruction, the lines stay in registers and row after row
+/// goes over them. Where they are summed in pairs first, the sums of pairs of all rows
+/// stay in registers instead: that takes a third fewer instructions, and each line is
+/// needed once. Both are exact, so they agree in every bit.
+macro_rules! each_sum {
+    (
+        $s:ident, $simd:ident, $n:ident, $t:ident,
+        $w:expr, $x:expr, $start:expr, |$sum:ident| $body:block
+    ) => {
+        let w = $w;
+        if $s::PAIRS_FIRST {
+            let mut totals = [$simd.i_splat(0); $n];
+            let mut quants = [{
+                const $t: usize = 0;
+                $x
+            }; $n];
+            each_row!($n, $t, {
+                if !biased(&w) {
+                    totals[$t] = $simd.i_splat($start);
+                }
+                quants[$t] = $x;
+            });
+            pairs_first($simd, &w, &quants, &mut totals);
+            each_row!($n, $t, {
+                let $sum = totals[$t];
+                $body
+            });
+        } else {
+            let lines = w.all($simd);
+            each_row!($n, $t, {
+                let $sum = row_by_row($simd, &w, $simd.i_splat($start), &lines, $x);
+                $body
+            });
+        }
+    };
+}
+
+/// [`Lines::BIASED`] of a value whose type has no name where it is asked.
 #[inline(always)]
-fn dot32<S: Simd>(simd: S, start: S::I, w: &[S::B; 8], x: &[[i8; 4]; 8]) -> S::I {
-    let a = simd.dot(start, w[0], x[0]);
-    let a = simd.dot(a, w[1], x[1]);
-    let a = simd.dot(a, w[2], x[2]);
-    let a = simd.dot(a, w[3], x[3]);
-    let a = simd.dot(a, w[4], x[4]);
-    let a = simd.dot(a, w[5], x[5]);
-    let a = simd.dot(a, w[6], x[6]);
-    simd.dot(a, w[7], x[7])
+const fn biased<W: Lines<L>, const L: usize>(_: &W) -> bool {
+    W::BIASED
+}
+
+/// A row's products with all lines.
+#[inline(always)]
+fn row_by_row<S: Simd, W: Lines<L>, const L: usize>(
+    simd: S,
+    _: &W,
+    start: S::I,
+    lines: &[S::B; L],
+    x: &[[i8; 4]; L],
+) -> S::I {
+    let mut sum = start;
+    each_row!(L, I, {
+        sum = if W::BIASED {
+            simd.dot_full(sum, lines[I], x[I])
+        } else {
+            simd.dot(sum, lines[I], x[I])
+        };
+    });
+    sum
+}
+
+/// Adds each row's products with all lines, summed in pairs in 16 bits as long as they
+/// fit.
+#[inline(always)]
+fn pairs_first<S: Simd, W: Lines<L>, const L: usize, const N: usize>(
+    simd: S,
+    w: &W,
+    x: &[&[[i8; 4]; L]; N],
+    sums: &mut [S::I; N],
+) {
+    let mut pairs = [simd.p_zero(); N];
+    each_row!(L, I, {
+        let line = simd.p_line(w.line(simd, I));
+        each_row!(N, T, {
+            pairs[T] = if W::BIASED {
+                simd.p_dot_biased(pairs[T], line, x[T][I])
+            } else {
+                simd.p_dot(pairs[T], line, x[T][I])
+            };
+            if (I + 1).is_multiple_of(W::PAIRED) {
+                sums[T] = simd.p_add(sums[T], std::mem::replace(&mut pairs[T], simd.p_zero()));
+            }
+        });
+    });
 }
 
 /// Quants `8j` to `8j + 7` of a record of 256.
 #[inline(always)]
 fn eight(quants: &[[i8; 4]; 64], j: usize) -> &[[i8; 4]; 8] {
     &quants.as_chunks::<8>().0[j]
+}
+
+/// Quants `4j` to `4j + 3` of a record of 256.
+#[inline(always)]
+fn four(quants: &[[i8; 4]; 64], j: usize) -> &[[i8; 4]; 4] {
+    &quants.as_chunks::<4>().0[j]
 }
 
 /// The sum of `min x activations` over 256 columns, as integers.
@@ -108,7 +252,7 @@ fn mins<S: Simd>(simd: S, mins: &[S::B; 2], x: &Q8K) -> S::F {
 }
 
 macro_rules! k_format {
-    ($packed:ident, $unpack:ident) => {
+    ($packed:ident, $lines:ident) => {
         impl Format for $packed {
             type Record = Q8K;
             const RECORDS: usize = 1;
@@ -129,10 +273,8 @@ macro_rules! k_format {
                     for line in lines {
                         prefetch(line, PREFETCH);
                     }
-                    let w = $unpack(simd, lines);
                     let scale = simd.f_mul(simd.f_from_u8(&self.scales[j]), d);
-                    each_row!(N, T, {
-                        let a = dot32(simd, simd.i_splat(0), &w, eight(&x[T].quants, j));
+                    each_sum!(S, simd, N, T, $lines(lines), eight(&x[T].quants, j), 0, |a| {
                         part[T] = simd.f_fma(simd.f_from_i(a), scale, part[T]);
                     });
                 }
@@ -151,8 +293,8 @@ macro_rules! k_format {
         }
     };
 }
-k_format!(PackedQ4K, nibble_pairs);
-k_format!(PackedQ5K, five_bits);
+k_format!(PackedQ4K, Nibbles);
+k_format!(PackedQ5K, FiveBits);
 
 impl Format for PackedQ6K {
     type Record = Q8K;
@@ -164,26 +306,14 @@ impl Format for PackedQ6K {
         let x = &records[..N];
         let mut part = [simd.f_splat(0.0); N];
         let d = simd.f_load(&self.d);
-        let six = simd.b_splat(63);
         for j in 0..16 {
             let lines = &self.quants[j];
             for line in lines {
                 prefetch(line, PREFETCH);
             }
-            let (b0, b1) = (simd.b_load(&lines[0]), simd.b_load(&lines[1]));
-            let b2 = simd.b_load(&lines[2]);
-            let (w0, w1, w2) = (simd.b_and(b0, six), simd.b_and(b1, six), simd.b_and(b2, six));
-            let top = simd.b_and(simd.b_shr::<2>(b0), simd.b_splat(0x30));
-            let mid = simd.b_and(simd.b_shr::<4>(b1), simd.b_splat(0x0c));
-            let low = simd.b_and(simd.b_shr::<6>(b2), simd.b_splat(0x03));
-            let w3 = simd.b_or(simd.b_or(top, mid), low);
             let scale = simd.f_mul(simd.f_from_i8(&self.scales[j]), d);
-            each_row!(N, T, {
-                let q = &x[T].quants.as_chunks::<4>().0[j];
-                let a = simd.dot(simd.i_splat(x[T].minus_32[j]), w0, q[0]);
-                let a = simd.dot(a, w1, q[1]);
-                let a = simd.dot(a, w2, q[2]);
-                let a = simd.dot(a, w3, q[3]);
+            let start = |row: usize| x[row].minus_32[j];
+            each_sum!(S, simd, N, T, SixBits(lines), four(&x[T].quants, j), start(T), |a| {
                 part[T] = simd.f_fma(simd.f_from_i(a), scale, part[T]);
             });
         }
@@ -198,7 +328,7 @@ impl Format for PackedQ6K {
 }
 
 macro_rules! offset_format {
-    ($packed:ident, $offset:ident, $unpack:ident) => {
+    ($packed:ident, $offset:ident, $lines:ident) => {
         impl Format for $packed {
             type Record = Q8;
             const RECORDS: usize = 2;
@@ -218,10 +348,8 @@ macro_rules! offset_format {
                     for line in lines {
                         prefetch(line, PREFETCH);
                     }
-                    let w = $unpack(simd, lines);
                     let d = simd.f_from_f16(&self.d[j]);
-                    each_row!(N, T, {
-                        let a = dot32(simd, simd.i_splat(x[T].$offset), &w, &x[T].quants);
+                    each_sum!(S, simd, N, T, $lines(lines), &x[T].quants, x[T].$offset, |a| {
                         let scale = simd.f_mul(d, simd.f_splat(x[T].scale));
                         sums[T] = simd.f_fma(simd.f_from_i(a), scale, sums[T]);
                     });
@@ -230,51 +358,9 @@ macro_rules! offset_format {
         }
     };
 }
-offset_format!(PackedQ4_0, minus_8, nibble_pairs);
-offset_format!(PackedQ5_0, minus_16, five_bits);
-
-impl Format for PackedQ8_0 {
-    type Record = Q8;
-    const RECORDS: usize = 2;
-    const IN_REGISTERS: usize = 12;
-
-    #[inline(always)]
-    fn accumulate<S: Simd, const N: usize>(&self, simd: S, records: &[Q8], sums: &mut [S::F; N]) {
-        prefetch(&self.d, PREFETCH);
-        for j in 0..2 {
-            let x = &records[j * N..][..N];
-            let lines = &self.quants[j];
-            for line in lines {
-                prefetch(line, PREFETCH);
-            }
-            // Not `map`, as in `nibble_pairs`.
-            let w = [
-                simd.b_load(&lines[0]),
-                simd.b_load(&lines[1]),
-                simd.b_load(&lines[2]),
-                simd.b_load(&lines[3]),
-                simd.b_load(&lines[4]),
-                simd.b_load(&lines[5]),
-                simd.b_load(&lines[6]),
-                simd.b_load(&lines[7]),
-            ];
-            let d = simd.f_from_f16(&self.d[j]);
-            each_row!(N, T, {
-                let q = &x[T].quants;
-                let a = simd.dot_full(simd.i_splat(x[T].minus_128), w[0], q[0]);
-                let a = simd.dot_full(a, w[1], q[1]);
-                let a = simd.dot_full(a, w[2], q[2]);
-                let a = simd.dot_full(a, w[3], q[3]);
-                let a = simd.dot_full(a, w[4], q[4]);
-                let a = simd.dot_full(a, w[5], q[5]);
-                let a = simd.dot_full(a, w[6], q[6]);
-                let a = simd.dot_full(a, w[7], q[7]);
-                let scale = simd.f_mul(d, simd.f_splat(x[T].scale));
-                sums[T] = simd.f_fma(simd.f_from_i(a), scale, sums[T]);
-            });
-        }
-    }
-}
+offset_format!(PackedQ4_0, minus_8, Nibbles);
+offset_format!(PackedQ5_0, minus_16, FiveBits);
+offset_format!(PackedQ8_0, minus_128, Bytes);
 
 impl Format for PackedQ4_1 {
     type Record = Q8;
@@ -291,10 +377,8 @@ impl Format for PackedQ4_1 {
             for line in lines {
                 prefetch(line, PREFETCH);
             }
-            let w = nibble_pairs(simd, lines);
             let (d, m) = (simd.f_from_f16(&self.d[j]), simd.f_from_f16(&self.m[j]));
-            each_row!(N, T, {
-                let a = dot32(simd, simd.i_splat(0), &w, &x[T].quants);
+            each_sum!(S, simd, N, T, Nibbles(lines), &x[T].quants, 0, |a| {
                 let scale = simd.f_mul(d, simd.f_splat(x[T].scale));
                 let sum = simd.f_fma(simd.f_from_i(a), scale, sums[T]);
                 sums[T] = simd.f_fma(m, simd.f_splat(x[T].scaled_sum), sum);

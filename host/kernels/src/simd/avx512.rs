@@ -50,6 +50,7 @@ impl Simd for Avx512 {
     type F = __m512;
     type I = __m512i;
     type B = __m512i;
+    type P = __m512i;
 
     // 12 sums, 8 registers of weights and a scale fit 32 registers; 13 spill.
     const TILE: usize = 12;
@@ -188,5 +189,26 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn dot_full(self, acc: __m512i, w: __m512i, x: [i8; 4]) -> __m512i {
         self.dot(acc, w, x)
+    }
+    #[inline(always)]
+    fn p_line(self, w: __m512i) -> __m512i {
+        w
+    }
+    #[inline(always)]
+    fn p_zero(self) -> __m512i {
+        self.i_splat(0)
+    }
+    #[inline(always)]
+    fn p_dot(self, acc: __m512i, w: __m512i, x: [i8; 4]) -> __m512i {
+        self.dot(acc, w, x)
+    }
+    #[inline(always)]
+    fn p_dot_biased(self, acc: __m512i, w: __m512i, x: [i8; 4]) -> __m512i {
+        let sum: i32 = x.iter().map(|&x| i32::from(x)).sum();
+        self.dot_full(self.i_add(acc, self.i_splat(-128 * sum)), w, x)
+    }
+    #[inline(always)]
+    fn p_add(self, acc: __m512i, sums: __m512i) -> __m512i {
+        self.i_add(acc, sums)
     }
 }

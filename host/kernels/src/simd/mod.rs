@@ -36,9 +36,15 @@ pub trait Simd: Copy + Send + Sync + 'static {
     type I: Copy;
     /// 64 bytes.
     type B: Copy;
+    /// Sums of products of bytes: in pairs, 32 x i16, where [`Simd::PAIRS_FIRST`].
+    type P: Copy;
 
     /// Most rows of a pass whose sums a matrix kernel keeps in registers.
     const TILE: usize;
+    /// Whether products of bytes are summed in pairs before they are in fours, by
+    /// instructions of their own. Then sums of several products should stay pairs as
+    /// long as they fit 16 bits.
+    const PAIRS_FIRST: bool = false;
 
     /// All lanes `x`.
     fn f_splat(self, x: f32) -> Self::F;
@@ -108,6 +114,19 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn dot(self, acc: Self::I, w: Self::B, x: [i8; 4]) -> Self::I;
     /// As [`Simd::dot`], for bytes of `w` up to 255.
     fn dot_full(self, acc: Self::I, w: Self::B, x: [i8; 4]) -> Self::I;
+
+    /// `w` as it is, but not before the sums that stand before it: where registers are
+    /// few, lines that are unpacked early wait in memory.
+    fn p_line(self, w: Self::B) -> Self::B;
+    /// No products.
+    fn p_zero(self) -> Self::P;
+    /// `acc` plus products as of [`Simd::dot`]. No pair of sums may leave 16 bits.
+    fn p_dot(self, acc: Self::P, w: Self::B, x: [i8; 4]) -> Self::P;
+    /// As [`Simd::p_dot`], for any bytes of `w`, which stand for themselves less 128, and
+    /// bytes of `x` above -128.
+    fn p_dot_biased(self, acc: Self::P, w: Self::B, x: [i8; 4]) -> Self::P;
+    /// In each lane, `acc` plus the sums of its products.
+    fn p_add(self, acc: Self::I, sums: Self::P) -> Self::I;
 
     /// The largest lane.
     #[inline(always)]

@@ -44,6 +44,7 @@ impl Simd for Portable {
     type F = [f32; LANES];
     type I = [i32; LANES];
     type B = [u8; 64];
+    type P = Self::I;
 
     const TILE: usize = 4;
 
@@ -195,5 +196,26 @@ impl Simd for Portable {
     #[inline(always)]
     fn dot_full(self, acc: Self::I, w: Self::B, x: [i8; 4]) -> Self::I {
         self.dot(acc, w, x)
+    }
+    #[inline(always)]
+    fn p_line(self, w: Self::B) -> Self::B {
+        w
+    }
+    #[inline(always)]
+    fn p_zero(self) -> Self::I {
+        self.i_splat(0)
+    }
+    #[inline(always)]
+    fn p_dot(self, acc: Self::I, w: Self::B, x: [i8; 4]) -> Self::I {
+        self.dot(acc, w, x)
+    }
+    #[inline(always)]
+    fn p_dot_biased(self, acc: Self::I, w: Self::B, x: [i8; 4]) -> Self::I {
+        let sum: i32 = x.iter().map(|&x| i32::from(x)).sum();
+        self.dot_full(self.i_add(acc, self.i_splat(-128 * sum)), w, x)
+    }
+    #[inline(always)]
+    fn p_add(self, acc: Self::I, sums: Self::I) -> Self::I {
+        self.i_add(acc, sums)
     }
 }

@@ -47,6 +47,15 @@ impl Kernel for Everything {
         let start = simd.i_splat(-1000);
         floats(simd.f_from_i(simd.dot(start, seven, self.x)));
         floats(simd.f_from_i(simd.dot_full(start, w, self.x)));
+        // Sums of pairs as long as they fit 16 bits: bytes of four bits, eight times.
+        let four = simd.b_and(w, simd.b_splat(15));
+        let mut pairs = simd.p_zero();
+        for _ in 0..8 {
+            pairs = simd.p_dot(pairs, four, self.x.map(|x| x.max(-127)));
+        }
+        floats(simd.f_from_i(simd.p_add(start, pairs)));
+        let biased = simd.p_dot_biased(simd.p_zero(), w, self.x.map(|x| x.max(-127)));
+        floats(simd.f_from_i(simd.p_add(start, biased)));
         let shifted = simd.b_or(simd.b_shr::<3>(w), simd.b_shl::<2>(w));
         floats(simd.f_from_i(simd.dot_full(start, shifted, self.x)));
         floats(simd.f_from_i(simd.i_shl7(simd.i_add(start, simd.i_round(small)))));
