@@ -6,7 +6,7 @@
 mod support;
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::channel;
 use std::time::Duration;
@@ -96,10 +96,7 @@ fn converse(
 
 /// Builds `tests/policies/NAME.wat` into `folder`.
 fn build(name: &str, folder: &Path) -> String {
-    let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/policies").join(name);
-    let file = folder.join(format!("{name}.wasm"));
-    std::fs::write(&file, wat::parse_file(source.with_extension("wat")).unwrap()).unwrap();
-    file.to_str().unwrap().to_owned()
+    support::hostile(name, folder).to_str().unwrap().to_owned()
 }
 
 /// A round without its times.

@@ -6,19 +6,8 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
-
-/// Builds `tests/policies/NAME.wat` into `folder`.
-fn build(name: &str, folder: &Path) -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../tests/policies")
-        .join(format!("{name}.wat"));
-    let bytes = wat::parse_file(source).unwrap();
-    let file = folder.join(format!("{name}.wasm"));
-    std::fs::write(&file, bytes).unwrap();
-    file
-}
 
 /// Runs the binary on the tiny model under a policy; `None` without the model.
 fn run(policy: &Path) -> Option<Output> {
@@ -54,7 +43,7 @@ fn a_policy_that_fails_costs_speed_and_nothing_else() {
         ("out-of-bounds", "clamped"),
     ];
     for (name, kind) in cases {
-        let output = run(&build(name, folder.path())).unwrap();
+        let output = run(&support::hostile(name, folder.path())).unwrap();
         let record = record(&output);
         assert_eq!(record["token_ids"], expected["token_ids"], "{name} changed the answer");
         assert_eq!(record["text"], expected["text"], "{name} changed the answer");
@@ -71,7 +60,7 @@ fn a_policy_that_fails_costs_speed_and_nothing_else() {
 #[test]
 fn tier_99_and_a_draft_of_10_000_tokens_are_cut() {
     let folder = tempfile::tempdir().unwrap();
-    let Some(output) = run(&build("out-of-bounds", folder.path())) else { return };
+    let Some(output) = run(&support::hostile("out-of-bounds", folder.path())) else { return };
     let record = record(&output);
     assert_eq!(record["plan"]["tier"], 0);
     assert!(record["plan"]["draft"]["length"].as_u64().unwrap() <= 64);
@@ -88,9 +77,9 @@ fn what_is_no_policy_is_refused_at_load() {
     let cases = [
         (text, "WebAssembly"),
         (absent, "absent.wasm"),
-        (build("core-module", folder.path()), "component"),
-        (build("imports-wasi", folder.path()), "WASI"),
-        (build("init-refuses", folder.path()), "init-refuses"),
+        (support::hostile("core-module", folder.path()), "component"),
+        (support::hostile("imports-wasi", folder.path()), "WASI"),
+        (support::hostile("init-refuses", folder.path()), "init-refuses"),
     ];
     for (file, says) in cases {
         let Some(output) = run(&file) else { return };

@@ -8,72 +8,17 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use aio_core::{FinishReason, RequestRecord, mix};
+use aio_core::{FinishReason, RequestRecord};
 use aio_engine::sampling::Sampling;
-use aio_serve::{Event, Prompt, Request, Runner, Scheduler, SchedulerOptions, Tiers};
+use aio_serve::{Event, Scheduler, SchedulerOptions};
+use support::load::{Random, requests, said_alone};
 
 const MODEL: &str = "smollm2-135m";
-
-/// Numbers without a pattern.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_add(1);
-        mix(self.0) % n
-    }
-}
 
 fn scheduler(policy: &str, config: &str, options: SchedulerOptions) -> Option<Scheduler> {
     let tiers = support::tiers(&[MODEL])?;
     let policies = support::load(policy, config, &tiers);
     Some(Scheduler::new(tiers, policies, options))
-}
-
-/// Prompts that share beginnings, with settings of all kinds.
-fn requests(count: usize) -> Vec<Request> {
-    const SUBJECTS: [&str; 5] = ["rivers", "colours", "a sorted list", "the moon", "bread"];
-    let mut random = Random(7);
-    let request = |i: usize| {
-        let subject = SUBJECTS[random.below(SUBJECTS.len() as u64) as usize];
-        // Some grow by more than room was found for when they came.
-        let long = i.is_multiple_of(3);
-        let prompt = match random.below(3) {
-            0 => format!("Write three short sentences about {subject}, number {i}."),
-            // Some begin their second cache block, some their third.
-            1 => {
-                let times = 4 + random.below(50) as usize;
-                format!("Repeat exactly: {}", format!("{subject}, ").repeat(times))
-            }
-            _ => format!(
-                "You are a careful writer of simple words who never uses a long one where a \
-                 short one will do. Say what you know of {subject}."
-            ),
-        };
-        let sampling = match random.below(2) {
-            0 => Sampling::default(),
-            _ => Sampling { temperature: 0.9, top_p: 0.95, seed: i as u64, ..Default::default() },
-        };
-        let length = if long { 140 } else { 4 + random.below(24) as usize };
-        let mut request = support::chat(&prompt, length, sampling);
-        if long {
-            // Numbers go on and on.
-            request.prompt = Prompt::Raw(format!("{i}, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11,"));
-        }
-        request.priority = random.below(3) as i32;
-        if random.below(4) == 0 && !long {
-            request.stop = vec![", ".into()];
-        }
-        request
-    };
-    (0..count).map(request).collect()
-}
-
-/// What each request says alone, in plain decoding.
-fn alone(tiers: Tiers, requests: &[Request]) -> Vec<RequestRecord> {
-    let policies = support::load("fixed", r#"{"drafter":"none"}"#, &tiers);
-    let mut runner = Runner::new(tiers, policies);
-    requests.iter().map(|request| support::answer(&mut runner, request)).collect()
 }
 
 /// Steps until everything has ended; `each` is called before every step. Returns the
@@ -117,8 +62,8 @@ const BUDGET: u64 = 12_000_000;
 #[test]
 fn company_never_changes_the_tokens() {
     let Some(tiers) = support::tiers(&[MODEL]) else { return };
-    let requests = requests(40);
-    let expected = alone(tiers, &requests);
+    let requests = requests(40, 3);
+    let expected = said_alone(tiers, &requests);
     for (policy, config) in [
         ("fixed", r#"{"drafter":"lookup","draft_length":6,"ngram_min":1,"ngram_max":4}"#),
         ("goodput", ""),
@@ -133,9 +78,7 @@ fn company_never_changes_the_tokens() {
         };
         let mut scheduler = scheduler(policy, config, options).unwrap();
         let mut random = Random(99);
-        let mut order: Vec<usize> = (0..requests.len()).collect();
-        (1..order.len()).rev().for_each(|i| order.swap(i, random.below(i as u64 + 1) as usize));
-        let mut coming = order.into_iter();
+        let mut coming = random.order(requests.len()).into_iter();
         let records = run(&mut scheduler, |scheduler| {
             let open = scheduler.status().running + scheduler.status().waiting;
             if open < 12
@@ -235,6 +178,9 @@ fn prompts_that_begin_alike_are_computed_once() {
     let then = run(&mut scheduler, |_| {});
     let after = scheduler.status();
     assert_eq!(first[&1].0.token_ids, then[&3].0.token_ids);
+    let cached = |record: &RequestRecord| (record.cached_tokens, record.prompt_tokens);
+    let (none, (most, all)) = (cached(&first[&1].0).0, cached(&then[&3].0));
+    assert!(none == 0 && most * 10 > all * 9 && most < all, "{none}, then {most} of {all}");
     let prompts = after.prompt_tokens - before.prompt_tokens;
     let reused = after.reused_prefix_tokens - before.reused_prefix_tokens;
     assert!(reused * 10 > prompts * 9, "{reused} of {prompts} tokens reused");

@@ -2,10 +2,13 @@
 //! over them, and policies made of a configuration.
 #![allow(dead_code, clippy::unwrap_used)] // Each test binary uses a part of it.
 
-mod models;
+pub mod client;
+pub mod load;
+pub mod models;
 pub mod refused;
 pub mod server;
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aio_core::RequestRecord;
@@ -46,6 +49,16 @@ pub fn load(policy: &str, config: &str, tiers: &Tiers) -> Arc<PolicyHost> {
 pub fn chat(prompt: &str, max_tokens: usize, sampling: Sampling) -> Request {
     let prompt = Prompt::Chat(vec![Message::user(prompt)]);
     Request::new(prompt, max_tokens, sampling)
+}
+
+/// Builds `tests/policies/NAME.wat` into `folder`.
+pub fn hostile(name: &str, folder: &Path) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../tests/policies")
+        .join(format!("{name}.wat"));
+    let file = folder.join(format!("{name}.wasm"));
+    std::fs::write(&file, wat::parse_file(source).unwrap()).unwrap();
+    file
 }
 
 /// Collects the streamed text.

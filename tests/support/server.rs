@@ -4,6 +4,10 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use aio_core::RequestRecord;
+
+use super::client::agent;
+
 /// A server that takes requests, until it is dropped.
 pub struct Server {
     child: Child,
@@ -16,16 +20,27 @@ pub struct Server {
 impl Server {
     /// Starts it with a model, at addresses that are free, and waits until it is ready.
     pub fn start(model: &str, arguments: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_aio"))
+        Self::spawn(model, arguments, |command| {
+            command.env("AIO_SERVE__POLICY__KEEP_STATE", "false");
+        })
+    }
+
+    /// As [`Server::start`], with a policy that keeps what it learns.
+    pub fn start_keeping_state(model: &str, arguments: &[&str]) -> Self {
+        Self::spawn(model, arguments, |_| {})
+    }
+
+    fn spawn(model: &str, arguments: &[&str], more: impl FnOnce(&mut Command)) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_aio"));
+        command
             .args(["serve", "--tiers", model, "--context", "2048"])
             .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
             .args(arguments)
-            .env("AIO_SERVE__POLICY__KEEP_STATE", "false")
             .env_remove("AIO_LOG")
             .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .stderr(Stdio::piped());
+        more(&mut command);
+        let mut child = command.spawn().unwrap();
         let mut told = BufReader::new(child.stderr.take().unwrap());
         let mut server = Self { child, address: String::new(), admin: String::new() };
         let mut all = String::new();
@@ -67,6 +82,47 @@ impl Server {
             std::thread::sleep(Duration::from_millis(20));
         }
         None
+    }
+}
+
+impl Server {
+    /// One of its measurements, as `/metrics` has it.
+    pub fn metric(&self, name: &str) -> f64 {
+        let mut response = agent().get(format!("{}/metrics", self.address)).call().unwrap();
+        let text = response.body_mut().read_to_string().unwrap();
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.unwrap_or("0").parse().unwrap()
+    }
+
+    /// A request's record; its answer may have come a moment before it.
+    pub fn record(&self, number: u64) -> RequestRecord {
+        let url = format!("{}/requests/{number}", self.admin);
+        let until = Instant::now() + Duration::from_secs(10);
+        loop {
+            let mut response = agent().get(&url).call().unwrap();
+            let text = response.body_mut().read_to_string().unwrap();
+            if response.status() == 200 {
+                return serde_json::from_str(&text).unwrap();
+            }
+            assert!(Instant::now() < until, "{text}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits until nothing runs and nothing waits.
+    #[track_caller]
+    pub fn becomes_idle(&self, within: Duration) {
+        let until = Instant::now() + within;
+        while self.metric("aio_requests_running") + self.metric("aio_requests_waiting") > 0.0 {
+            assert!(Instant::now() < until, "something still runs");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Ends it without a warning.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 }
 

@@ -121,6 +121,10 @@ pub struct RequestRecord {
     pub token_ids: Vec<u32>,
     /// Length of the prompt by the answering tier's tokenizer.
     pub prompt_tokens: u32,
+    /// How many of them needed not be computed, because another request's cache had them
+    /// when this one began.
+    #[serde(default)]
+    pub cached_tokens: u32,
     /// Why the answer ended.
     pub finish_reason: FinishReason,
     /// The tier that answered (the last one, if the request moved).

@@ -113,17 +113,28 @@ pub(super) struct Usage {
     prompt_tokens: u64,
     completion_tokens: u64,
     total_tokens: u64,
+    prompt_tokens_details: PromptTokensDetails,
+}
+
+/// What else is to be said of the tokens read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+struct PromptTokensDetails {
+    /// Those that other requests had computed already.
+    cached_tokens: u64,
 }
 
 impl Usage {
     /// Of all choices. A prompt counts once, however many choices it has.
     pub(super) fn of(records: &[Box<RequestRecord>], choices_per_prompt: usize) -> Self {
         let prompts = records.iter().step_by(choices_per_prompt.max(1));
-        let prompt_tokens = prompts.map(|record| u64::from(record.prompt_tokens)).sum();
+        let (prompt_tokens, cached_tokens) = prompts.fold((0, 0), |(all, cached), record| {
+            (all + u64::from(record.prompt_tokens), cached + u64::from(record.cached_tokens))
+        });
         let completion_tokens =
             records.iter().map(|record| u64::from(record.totals.committed)).sum();
         let total_tokens = prompt_tokens + completion_tokens;
-        Self { prompt_tokens, completion_tokens, total_tokens }
+        let prompt_tokens_details = PromptTokensDetails { cached_tokens };
+        Self { prompt_tokens, completion_tokens, total_tokens, prompt_tokens_details }
     }
 }
 

@@ -20,7 +20,8 @@ fn a_conversation_is_answered() {
     assert_eq!(choice["message"], message);
     assert_eq!(choice["finish_reason"], "stop");
     assert_eq!((&choice["index"], &choice["logprobs"]), (&json!(0), &json!(null)));
-    let usage = json!({"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9});
+    let usage = json!({"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9,
+        "prompt_tokens_details": {"cached_tokens": 3}});
     assert_eq!(body["usage"], usage);
     assert!(body["id"].as_str().unwrap().starts_with("chatcmpl-"));
 
@@ -109,7 +110,8 @@ fn several_choices_differ_in_their_seed() {
     let seeds: Vec<u64> = host.script.requests().iter().map(|r| r.sampling.seed).collect();
     assert_eq!(seeds, [5, 6, 7]);
     // The prompt is one, whatever is made of it.
-    let usage = json!({"prompt_tokens": 7, "completion_tokens": 4, "total_tokens": 11});
+    let usage = json!({"prompt_tokens": 7, "completion_tokens": 4, "total_tokens": 11,
+        "prompt_tokens_details": {"cached_tokens": 3}});
     assert_eq!(body["usage"], usage);
     let decisions = body["aio"]["choices"].as_array().unwrap();
     let seeds: Vec<_> = decisions.iter().map(|decision| decision["seed"].clone()).collect();

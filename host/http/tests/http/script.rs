@@ -295,6 +295,7 @@ fn record(
         speculation_off: None,
         rounds: vec![round],
         totals: Totals { drafted: 4, accepted: 1, committed, ..Totals::default() },
+        cached_tokens: 3,
         preemptions: 0,
         memory: Default::default(),
         failures: Vec::new(),

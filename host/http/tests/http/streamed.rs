@@ -45,7 +45,8 @@ fn usage_comes_last_where_it_is_wanted() {
     let wanted = json!({"stream": true, "stream_options": {"include_usage": true}});
     let chunks = host.chat(&with(wanted)).chunks();
     let (last, before) = chunks.split_last().unwrap();
-    let usage = json!({"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9});
+    let usage = json!({"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9,
+        "prompt_tokens_details": {"cached_tokens": 3}});
     assert_eq!((&last["usage"], &last["choices"]), (&usage, &json!([])));
     assert!(before.iter().all(|chunk| chunk["usage"].is_null() && chunk.get("usage").is_some()));
 }

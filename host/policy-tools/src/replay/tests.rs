@@ -88,6 +88,7 @@ fn answer(policies: &PolicyHost, host: &HostInfo, request: u64) {
         speculation_off: None,
         rounds,
         totals: Totals { decode_seconds: f64::from(ROUNDS) * 0.02, ..Totals::default() },
+        cached_tokens: 0,
         preemptions: 0,
         memory: MemoryRecord::default(),
         failures: Vec::new(),

@@ -63,6 +63,7 @@ impl Scheduler {
             tokens: prompts[tier].clone(),
             drafted: Drafted::NONE,
             prompt_tokens: prompts[tier].len(),
+            cached_tokens: 0,
             sampler: Sampler::new(request.sampling.clone()),
             text: AnswerText::new(tiers[tier].tokenizer(), &request.stop),
             choices: Vec::new(),

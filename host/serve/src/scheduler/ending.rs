@@ -64,6 +64,9 @@ impl Scheduler {
             token_ids: request.answer().to_vec(),
             text: request.text.into_text(),
             prompt_tokens: request.prompt_tokens as u32,
+            // The last one always runs: its logits are the first that are wanted.
+            cached_tokens: request.cached_tokens.min(request.prompt_tokens.saturating_sub(1))
+                as u32,
             finish_reason: request.finish.unwrap_or(FinishReason::Error),
             tier,
             policy: request.policy.identity().clone(),

@@ -78,6 +78,9 @@ impl Scheduler {
 
     /// Keeps what a request held for prompts that begin alike.
     pub(super) fn release(&mut self, request: &mut Running) {
+        if !request.has_begun() {
+            request.cached_tokens = 0;
+        }
         for (tier, sequence) in request.sequences.iter_mut().enumerate() {
             let Some(sequence) = sequence.take() else { continue };
             if let Some((tier, sequence)) = self.prefixes.keep(tier, sequence) {
@@ -104,7 +107,11 @@ impl Scheduler {
         };
         let opened = match opened {
             Some(opened) => {
-                self.prefixes.note_reused(opened.cached() - held);
+                let reused = opened.cached() - held;
+                self.prefixes.note_reused(reused);
+                if tier == request.tier && !request.has_begun() {
+                    request.cached_tokens = reused;
+                }
                 opened
             }
             None if request.sequences[tier].is_some() => return Ok(()),

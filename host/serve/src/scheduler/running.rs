@@ -69,6 +69,8 @@ pub(super) struct Running {
     /// How many of the tokens are a draft.
     pub drafted: Drafted,
     pub prompt_tokens: usize,
+    /// How many of them other requests had computed when this one began.
+    pub cached_tokens: usize,
     pub sampler: Sampler,
     pub text: AnswerText,
     /// Probabilities that the client was not told of yet.
@@ -105,6 +107,11 @@ impl Running {
     /// Who goes first: smaller ranks do.
     pub fn rank(&self) -> (i64, u64) {
         (-i64::from(self.request.priority), self.number)
+    }
+
+    /// Whether any of its tokens ran.
+    pub fn has_begun(&self) -> bool {
+        self.prefill_seconds > 0.0 || self.probe_seconds > 0.0 || !self.rounds.is_empty()
     }
 
     /// Tokens that are no draft.
