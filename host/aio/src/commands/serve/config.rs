@@ -132,6 +132,12 @@ pub struct Flags {
     pub threads: Option<NonZeroUsize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_running: Option<NonZeroUsize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<NonZeroUsize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kv_budget: Option<u64>,
     pub policy: PolicyFlags,
     pub server: ServerFlags,
     pub admin: AdminFlags,

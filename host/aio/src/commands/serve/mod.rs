@@ -67,6 +67,15 @@ pub struct ServeArgs {
     /// Bound on the context in tokens (default: the model's own)
     #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(16..))]
     context: Option<u32>,
+    /// Requests that are decoded at once (default: 16)
+    #[arg(long, value_name = "N")]
+    max_running: Option<NonZeroUsize>,
+    /// Requests that may wait before more are refused (default: 64)
+    #[arg(long, value_name = "N")]
+    queue: Option<NonZeroUsize>,
+    /// Bytes that KV caches may take (default: no bound)
+    #[arg(long, value_name = "BYTES")]
+    kv_budget: Option<u64>,
     /// The address that clients connect to (default 127.0.0.1:8080)
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<String>,
@@ -137,6 +146,9 @@ impl ServeArgs {
             device: self.device.clone(),
             threads: self.threads,
             context: self.context,
+            max_running: self.max_running,
+            queue: self.queue,
+            kv_budget: self.kv_budget,
             policy: config::PolicyFlags {
                 name: self.policy.clone(),
                 config: self.policy_config.clone(),
