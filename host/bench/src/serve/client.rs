@@ -140,6 +140,9 @@ fn agent(options: &ServeOptions) -> ureq::Agent {
         // A proxy, or a compressed stream, would be measured along with the server.
         .proxy(None)
         .accept_encoding("identity")
+        // Servers close what is idle, some after seconds; a request that meets the end of
+        // its connection would count as failed.
+        .max_idle_age(Duration::from_secs(1))
         .max_idle_connections(connections)
         .max_idle_connections_per_host(connections)
         .build()
