@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use aio_core::{FinishReason, RequestRecord};
 use aio_engine::sampling::Sampling;
-use aio_serve::{Event, Scheduler, SchedulerOptions};
+use aio_serve::{Event, Prompt, Request, Scheduler, SchedulerOptions};
 use support::load::{Random, requests, said_alone};
 
 const MODEL: &str = "smollm2-135m";
@@ -186,6 +186,35 @@ fn prompts_that_begin_alike_are_computed_once() {
     assert!(reused * 10 > prompts * 9, "{reused} of {prompts} tokens reused");
     // Three sequences of 200 tokens and more, most of it shared.
     assert!(after.kv_bytes < 3 * before.kv_bytes, "{} of {}", after.kv_bytes, before.kv_bytes);
+}
+
+/// The two tiers have tokenizers of their own: the second goes on with the text of the
+/// first, as if it stood in its prompt.
+#[test]
+fn a_request_that_moves_goes_on_with_the_text() {
+    const LARGE: &str = "qwen2.5-coder-0.5b";
+    let Some(tiers) = support::tiers(&[MODEL, LARGE]) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let policy = support::hostile("moves", folder.path());
+    let policies = support::load(policy.to_str().unwrap(), "", &tiers);
+    let mut scheduler = Scheduler::new(tiers, policies, SchedulerOptions::default());
+    let prompt = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11,";
+    let raw = |text: String, tokens| Request::new(Prompt::Raw(text), tokens, Sampling::default());
+    scheduler.submit(1, raw(prompt.to_owned(), 40));
+    let (record, text) = run(&mut scheduler, |_| {}).remove(&1).unwrap();
+    assert_eq!((record.tier.index, &record.text), (1, &text));
+    assert!(record.failures.is_empty(), "{:?}", record.failures);
+    let tiers: Vec<u32> = record.rounds.iter().map(|round| round.tier).collect();
+    assert!(tiers[..5] == [0; 5] && tiers[5..].iter().all(|&tier| tier == 1), "{tiers:?}");
+    assert!(record.rounds[5].action.is_some(), "the move is in the record");
+
+    let alone = |model: &str, request| {
+        said_alone(support::tiers(&[model]).unwrap(), &[request]).remove(0).text
+    };
+    let begun = alone(MODEL, raw(prompt.to_owned(), 5));
+    let rest = text.strip_prefix(&begun).unwrap();
+    let expected = alone(LARGE, raw(format!("{prompt}{begun}"), 40));
+    assert!(rest.len() > 20 && expected.starts_with(rest), "{rest:?} instead of {expected:?}");
 }
 
 #[test]

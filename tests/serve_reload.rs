@@ -26,6 +26,8 @@ use support::server::Server;
 
 const MODEL: &str = "smollm2-135m";
 const CLIENTS: usize = 8;
+/// Ways to replace a policy: by file and over HTTP, with good ones and broken ones.
+const KINDS: usize = 5;
 /// What each request generates: enough that a reload falls into most of them.
 const TOKENS: usize = 48;
 
@@ -38,6 +40,9 @@ struct Schedule {
     pause: Duration,
     /// The policies that take turns: one where times are to be compared.
     policies: &'static [&'static str],
+    /// Bytes that memory may grow by in the second half. In a short run what is kept of
+    /// code, prompts and records is still filling.
+    growth: f64,
 }
 
 impl Schedule {
@@ -51,13 +56,15 @@ impl Schedule {
                 reloading: Duration::from_secs(60),
                 pause: Duration::from_millis(4500),
                 policies: &["goodput"],
+                growth: 24e6,
             },
             None => Self {
                 turns: 4,
                 quiet: Duration::from_secs(4),
                 reloading: Duration::from_secs(4),
-                pause: Duration::from_millis(250),
+                pause: Duration::from_secs(1),
                 policies: &["goodput", "fixed", "aio"],
+                growth: 100e6,
             },
         }
     }
@@ -84,7 +91,7 @@ impl Reloader<'_> {
     fn reload(&mut self, i: usize) {
         let policy = never_seen(&self.policies[i % self.policies.len()], i);
         let broken = policy[..policy.len() / 2].to_vec();
-        match i % 5 {
+        match i % KINDS {
             0 | 3 => {
                 self.write(&policy);
                 self.placed += 1;
@@ -193,7 +200,8 @@ fn policies_change_under_load_and_nobody_notices() {
             let reloading = i % 2 == 1;
             let length = if reloading { schedule.reloading } else { schedule.quiet };
             let end = Instant::now() + length;
-            while Instant::now() < end {
+            let least = if reloading { reloads + KINDS } else { reloads };
+            while Instant::now() < end || reloads < least {
                 if reloading {
                     reloader.reload(reloads);
                     reloads += 1;
@@ -207,10 +215,10 @@ fn policies_change_under_load_and_nobody_notices() {
     let seen = seen.into_inner().unwrap();
     report(&seen, &reloader, &resident);
     let generations: BTreeSet<u64> = seen.iter().map(|seen| seen.generation).collect();
-    assert!(generations.len() > 3, "{generations:?}");
-    assert!(reloader.placed > 5 && reloader.refused > 2);
+    assert!(generations.len() > 1, "{generations:?}");
+    assert!(reloader.placed >= 6 && reloader.refused >= 4);
     let grown = resident.last().unwrap() - resident[resident.len() / 2];
-    assert!(grown < 24e6, "memory grows: {resident:?}");
+    assert!(grown < schedule.growth, "memory grows: {resident:?}");
 }
 
 fn report(seen: &[Seen], reloader: &Reloader<'_>, resident: &[f64]) {

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
+use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 
 /// How long a file must be left alone where the system does not say that a
@@ -112,6 +112,9 @@ fn watch(path: &PathBuf, events: &Receiver<notify::Result<Event>>, mut changed: 
 
 fn change(kind: EventKind) -> Option<Change> {
     match kind {
+        // A file that is moved away is as one that is removed; and what is moved within
+        // the folder is told of twice, as where it went to and as both.
+        EventKind::Modify(ModifyKind::Name(RenameMode::From | RenameMode::Both)) => None,
         EventKind::Access(AccessKind::Close(AccessMode::Write))
         | EventKind::Modify(ModifyKind::Name(_)) => Some(Change::Whole),
         EventKind::Modify(ModifyKind::Data(_)) if cfg!(target_os = "linux") => {
@@ -170,6 +173,23 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, "4").unwrap();
         wait_for(&seen, "4");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_file_put_in_its_place_is_told_of_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("policy.wasm");
+        let (sender, seen) = channel();
+        let _watch = FileWatch::start(&path, report(path.clone(), sender)).unwrap();
+        for text in ["1", "2", "3"] {
+            let other = folder.path().join("policy.wasm~");
+            std::fs::write(&other, text).unwrap();
+            std::fs::rename(&other, &path).unwrap();
+            assert_eq!(next(&seen).as_deref(), Some(text));
+        }
+        // What there is beyond that would have come by now.
+        assert_eq!(seen.recv_timeout(4 * QUIET).ok(), None);
     }
 
     #[test]
