@@ -133,18 +133,16 @@ impl<'a> Client<'a> {
 }
 
 fn agent(options: &ServeOptions) -> ureq::Agent {
-    let connections = options.most_in_flight;
     ureq::Agent::config_builder()
         .timeout_global(Some(options.timeout))
         .http_status_as_error(false)
         // A proxy, or a compressed stream, would be measured along with the server.
         .proxy(None)
         .accept_encoding("identity")
-        // Servers close what is idle, some after seconds; a request that meets the end of
-        // its connection would count as failed.
-        .max_idle_age(Duration::from_secs(1))
-        .max_idle_connections(connections)
-        .max_idle_connections_per_host(connections)
+        // A connection for each request: some servers close theirs behind an answer, and a
+        // request that meets the end of its connection would count as failed.
+        .max_idle_connections(0)
+        .max_idle_connections_per_host(0)
         .build()
         .new_agent()
 }
