@@ -10,6 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use support::client::agent;
 use support::server::Server;
 
 const MODEL: &str = "smollm2-135m";
@@ -18,10 +19,6 @@ const SOON: Duration = Duration::from_secs(30);
 fn start(arguments: &[&str]) -> Option<Server> {
     support::model_path(MODEL)?;
     Some(Server::start(MODEL, arguments))
-}
-
-fn agent() -> ureq::Agent {
-    ureq::Agent::config_builder().http_status_as_error(false).build().into()
 }
 
 fn chat(server: &Server, more: Value) -> (u16, Value) {

@@ -14,10 +14,10 @@ use std::thread::scope;
 use std::time::Duration;
 
 use aio_engine::sampling::Sampling;
-use aio_serve::{Prompt, Request};
+use aio_serve::Request;
 use serde_json::{Value, json};
 use support::client::{self, Whole};
-use support::load::said_alone;
+use support::load::{self, said_alone};
 use support::server::Server;
 
 const MODEL: &str = "smollm2-135m";
@@ -25,10 +25,8 @@ const SOON: Duration = Duration::from_secs(30);
 
 type Form = (&'static str, Value);
 
-/// Numbers go on and on: an answer of exactly so many tokens.
 fn numbers(first: usize, tokens: usize) -> Request {
-    let prompt = Prompt::Raw(format!("{first}, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11,"));
-    Request::new(prompt, tokens, Sampling::default())
+    load::numbers(first, tokens, Sampling::default())
 }
 
 /// Asks for all of them at once.

@@ -19,9 +19,9 @@ use std::time::{Duration, Instant};
 
 use aio_core::RequestRecord;
 use aio_engine::sampling::Sampling;
-use aio_serve::{Prompt, Request};
+use aio_serve::Request;
 use support::client;
-use support::load::{Random, said_alone};
+use support::load::{Random, numbers, said_alone};
 use support::server::Server;
 
 const MODEL: &str = "smollm2-135m";
@@ -134,8 +134,7 @@ fn requests() -> Vec<Request> {
             0 => Sampling::default(),
             _ => Sampling { temperature: 0.8, seed: i as u64, ..Default::default() },
         };
-        let prompt = format!("{i}, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11,");
-        Request::new(Prompt::Raw(prompt), TOKENS, sampling)
+        numbers(i, TOKENS, sampling)
     };
     (0..16).map(request).collect()
 }

@@ -22,6 +22,12 @@ impl Random {
     }
 }
 
+/// Numbers go on and on: an answer that takes as many tokens as it may.
+pub fn numbers(first: usize, tokens: usize, sampling: Sampling) -> Request {
+    let prompt = format!("{first}, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11,");
+    Request::new(Prompt::Raw(prompt), tokens, sampling)
+}
+
 /// Prompts that share beginnings, with settings of all kinds. One in `long` has a long
 /// answer.
 pub fn requests(count: usize, long: usize) -> Vec<Request> {
@@ -48,11 +54,10 @@ pub fn requests(count: usize, long: usize) -> Vec<Request> {
             _ => Sampling { temperature: 0.9, top_p: 0.95, seed: i as u64, ..Default::default() },
         };
         let length = if long { 140 } else { 4 + random.below(20) as usize };
-        let mut request = super::chat(&prompt, length, sampling);
-        if long {
-            // Numbers go on and on.
-            request.prompt = Prompt::Raw(format!("{i}, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11,"));
-        }
+        let mut request = match long {
+            true => numbers(i, length, sampling),
+            false => super::chat(&prompt, length, sampling),
+        };
         request.priority = random.below(3) as i32;
         if random.below(4) == 0 && !long {
             request.stop = vec![", ".into()];
