@@ -15,6 +15,7 @@ const whole = await client.chat.completions.create(asked);
 const text = whole.choices[0].message.content;
 assert.ok(text);
 assert.equal(whole.aio.tier, models[1]);
+assert.equal(whole.usage.prompt_tokens_details.cached_tokens, 0);
 
 let streamed = "";
 let usage;
@@ -28,7 +29,9 @@ for await (const chunk of stream) {
   usage = chunk.usage ?? usage;
 }
 assert.equal(streamed, text);
-assert.deepEqual(usage, whole.usage);
+// The same prompt again: all of it but its last token is in the KV cache.
+const cached = { cached_tokens: usage.prompt_tokens - 1 };
+assert.deepEqual(usage, { ...whole.usage, prompt_tokens_details: cached });
 
 // A client that has read enough goes away.
 const cut = await client.chat.completions.create({ ...asked, max_tokens: 512, stream: true });

@@ -16,6 +16,7 @@ whole = client.chat.completions.create(**asked)
 text = whole.choices[0].message.content
 assert text and whole.choices[0].finish_reason in ("stop", "length")
 assert whole.usage.total_tokens == whole.usage.prompt_tokens + whole.usage.completion_tokens
+assert whole.usage.prompt_tokens_details.cached_tokens == 0
 assert whole.model == models[1] and whole.aio["tier"] == models[1]
 
 chunks = list(
@@ -25,7 +26,10 @@ chunks = list(
 )
 streamed = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
 assert streamed == text, (streamed, text)
-assert chunks[-1].usage == whole.usage, chunks[-1]
+# The same prompt again: all of it but its last token is in the KV cache.
+usage = chunks[-1].usage
+assert usage.prompt_tokens_details.cached_tokens == usage.prompt_tokens - 1, usage
+assert usage.total_tokens == whole.usage.total_tokens, usage
 
 raw = client.chat.completions.with_raw_response.create(**asked)
 assert raw.headers["x-aio-tier"] == models[1] and raw.parse().choices[0].message.content == text
