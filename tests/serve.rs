@@ -108,6 +108,28 @@ fn a_mistake_in_the_configuration_is_one_sentence() {
 }
 
 #[test]
+fn opentelemetrys_own_variables_are_taken_where_the_file_says_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("aio.toml");
+    std::fs::write(&path, "[traces]\nservice = 'mine'\n").unwrap();
+    let check = |endpoint: &str| {
+        Command::new(env!("CARGO_BIN_EXE_aio"))
+            .args(["config", "check"])
+            .arg(&path)
+            .env("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+            .env("OTEL_SERVICE_NAME", "theirs")
+            .output()
+            .unwrap()
+    };
+    let told = String::from_utf8(check("http://collector:4318").stdout).unwrap();
+    assert!(told.contains("endpoint = \"http://collector:4318\""), "{told}");
+    assert!(told.contains("service = \"mine\""), "{told}");
+    let wrong = check("collector:4318");
+    let told = String::from_utf8(wrong.stderr).unwrap();
+    assert!(told.contains("traces.endpoint is \"collector:4318\"") && !wrong.status.success());
+}
+
+#[test]
 fn an_admin_address_that_others_reach_needs_a_token() {
     let output = Command::new(env!("CARGO_BIN_EXE_aio"))
         .args(["serve", "--tiers", MODEL, "--admin", "0.0.0.0:0"])

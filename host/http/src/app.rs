@@ -16,6 +16,7 @@ use crate::metrics::Metrics;
 use crate::options::{AdminOptions, ServerOptions};
 use crate::records::Records;
 use crate::secret::Keys;
+use crate::traces::Traces;
 
 /// Seconds after which a client may ask again while models are being loaded.
 const LOADING: u64 = 5;
@@ -38,6 +39,7 @@ pub(crate) struct App {
     pub(crate) admin_keys: Keys,
     pub(crate) metrics: Metrics,
     pub(crate) records: Records,
+    pub(crate) traces: Traces,
     pub(crate) phase: watch::Sender<Phase>,
     /// When the server was started, in Unix seconds.
     pub(crate) started: u64,
@@ -47,12 +49,13 @@ pub(crate) struct App {
 }
 
 impl App {
-    pub(crate) fn new(options: ServerOptions, admin: &AdminOptions) -> Self {
+    pub(crate) fn new(options: ServerOptions, admin: &AdminOptions, traces: Traces) -> Self {
         Self {
             keys: Keys::new(&options.api_keys),
             admin_keys: Keys::new(&admin.token),
             metrics: Metrics::new(),
             records: Records::new(options.records_kept),
+            traces,
             phase: watch::Sender::new(Phase::Serving),
             started: now(),
             backend: OnceLock::new(),

@@ -23,9 +23,10 @@ mod routes;
 mod secret;
 mod server;
 mod socket;
+mod traces;
 
 pub use backend::{AnswerEvents, Backend, BoxAnswer};
 pub use openapi::OPENAPI;
-pub use options::{AdminOptions, ServerOptions};
+pub use options::{AdminOptions, ServerOptions, TraceOptions};
 pub use secret::Secret;
 pub use server::{BindError, Ended, Handle, Server};

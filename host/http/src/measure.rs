@@ -20,17 +20,34 @@ pub(crate) enum Unfinished {
     Failed,
 }
 
+impl Unfinished {
+    /// What metrics and traces call it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client_gone",
+            Self::Timeout => "timeout",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// When text came.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Progress {
     pub(crate) start: Instant,
+    pub(crate) planned: Option<Instant>,
     pub(crate) first: Option<Instant>,
-    last: Option<Instant>,
+    pub(crate) last: Option<Instant>,
 }
 
 impl Progress {
     pub(crate) fn start() -> Self {
-        Self { start: Instant::now(), first: None, last: None }
+        Self { start: Instant::now(), planned: None, first: None, last: None }
+    }
+
+    /// The policy made its plan.
+    pub(crate) fn planned(&mut self, at: Instant) {
+        self.planned.get_or_insert(at);
     }
 
     /// More text came.

@@ -152,12 +152,7 @@ impl Metrics {
 
     /// Counts a request that was not answered to the end.
     pub(crate) fn unfinished(&self, why: Unfinished) {
-        let reason = match why {
-            Unfinished::Client => "client_gone",
-            Unfinished::Timeout => "timeout",
-            Unfinished::Failed => "failed",
-        };
-        self.unfinished.get_or_create(&Reason { reason }).inc();
+        self.unfinished.get_or_create(&Reason { reason: why.name() }).inc();
     }
 
     /// Counts an answer.

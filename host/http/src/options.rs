@@ -120,6 +120,60 @@ impl Default for AdminOptions {
     }
 }
 
+/// Traces of requests, sent to a collector of OpenTelemetry (OTLP over HTTP, protobuf).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TraceOptions {
+    /// Where the collector listens, for example `http://127.0.0.1:4318`; `/v1/traces` is
+    /// appended where the address has no path. Default none: nothing is traced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// The share of requests that are traced, from 0 to 1. Default 1. Where a client says
+    /// whether its own trace is kept (`traceparent`), that decides instead.
+    pub ratio: f64,
+    /// What the server is called there (`service.name`). Default `aio`.
+    pub service: String,
+}
+
+impl Default for TraceOptions {
+    fn default() -> Self {
+        Self { endpoint: None, ratio: 1.0, service: "aio".into() }
+    }
+}
+
+impl TraceOptions {
+    /// Checks that every option is in its range.
+    ///
+    /// # Errors
+    /// One sentence that names the option and its range.
+    pub fn check(&self) -> Result<(), String> {
+        if !(0.0..=1.0).contains(&self.ratio) {
+            return Err(format!("ratio is {}, but it must be from 0 to 1", self.ratio));
+        }
+        self.url().map(|_| ())
+    }
+
+    /// Where spans are sent.
+    pub(crate) fn url(&self) -> Result<Option<http::Uri>, String> {
+        let Some(given) = &self.endpoint else { return Ok(None) };
+        let wrong = || {
+            format!(
+                "endpoint is {given:?}, but it must be the address of a collector, such as \
+                 http://127.0.0.1:4318"
+            )
+        };
+        let url: http::Uri = given.parse().map_err(|_| wrong())?;
+        if !matches!(url.scheme_str(), Some("http" | "https")) || url.host().is_none() {
+            return Err(wrong());
+        }
+        match url.path() {
+            "" | "/" => format!("{}/v1/traces", given.trim_end_matches('/')).parse().map(Some),
+            _ => Ok(Some(url)),
+        }
+        .map_err(|_| wrong())
+    }
+}
+
 fn local(port: u16) -> SocketAddr {
     (IpAddr::V4(Ipv4Addr::LOCALHOST), port).into()
 }
@@ -229,6 +283,27 @@ mod tests {
         let token = Some(Secret::new("t"));
         assert_eq!(AdminOptions { token, ..open }.check(), Ok(()));
         assert_eq!(AdminOptions::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn a_collector_is_an_address() {
+        let at = |endpoint: &str| TraceOptions {
+            endpoint: Some(endpoint.into()),
+            ..TraceOptions::default()
+        };
+        for (given, url) in [
+            ("http://localhost:4318", "http://localhost:4318/v1/traces"),
+            ("http://localhost:4318/", "http://localhost:4318/v1/traces"),
+            ("https://collector/here", "https://collector/here"),
+        ] {
+            assert_eq!(at(given).url().unwrap().unwrap().to_string(), url);
+        }
+        for wrong in ["localhost:4318", "", "ftp://here", "/v1/traces", "http://a b"] {
+            assert!(at(wrong).check().unwrap_err().starts_with("endpoint is "), "{wrong}");
+        }
+        let many = TraceOptions { ratio: 1.5, ..TraceOptions::default() };
+        assert_eq!(many.check().unwrap_err(), "ratio is 1.5, but it must be from 0 to 1");
+        assert_eq!(TraceOptions::default().check(), Ok(()));
     }
 
     #[test]

@@ -55,12 +55,15 @@ async fn admin_key(State(app): State<Arc<App>>, request: Request<Body>, next: Ne
     }
 }
 
-/// Counts a request by its route: what there is no route for is counted as one, since
-/// anybody may make up as many as they like.
-async fn count(State(app): State<Arc<App>>, request: Request<Body>, next: Next) -> Response {
+/// Counts a request by its route, and begins its trace: what there is no route for is
+/// counted as one, since anybody may make up as many as they like.
+async fn count(State(app): State<Arc<App>>, mut request: Request<Body>, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let response = next.run(request).await;
     let endpoint = route.as_ref().map_or("other", MatchedPath::as_str);
+    let trace = app.traces.begin(&request, endpoint);
+    request.extensions_mut().insert(trace.clone());
+    let response = next.run(request).await;
+    trace.answered(response.status());
     app.metrics.request(endpoint, response.status().as_u16());
     response
 }

@@ -21,14 +21,17 @@ use tokio::time::{sleep, timeout};
 
 use crate::app::{App, Phase};
 use crate::backend::Backend;
-use crate::options::{AdminOptions, ServerOptions};
+use crate::options::{AdminOptions, ServerOptions, TraceOptions};
 use crate::routes;
 use crate::socket::Socket;
+use crate::traces::Traces;
 
 /// Connections of the operator at once.
 const ADMIN_CONNECTIONS: usize = 16;
 /// How long the last bytes of answers may take to go out when the server ends.
 const LAST_BYTES: Duration = Duration::from_secs(2);
+/// How long the last spans may take to reach their collector.
+const LAST_SPANS: Duration = Duration::from_secs(2);
 /// How long is waited when the system has no socket to give, as others may close.
 const BREATH: Duration = Duration::from_millis(50);
 
@@ -94,15 +97,20 @@ impl Server {
     ///
     /// # Errors
     /// When an option is out of range or an address cannot be had.
-    pub async fn bind(options: ServerOptions, admin: AdminOptions) -> Result<Self, BindError> {
+    pub async fn bind(
+        options: ServerOptions,
+        admin: AdminOptions,
+        traces: &TraceOptions,
+    ) -> Result<Self, BindError> {
         options.check().map_err(BindError::Option)?;
         admin.check().map_err(BindError::Option)?;
+        let traces = Traces::new(traces).map_err(BindError::Option)?;
         let public = listen(options.listen).await?;
         let admin_listener = match admin.enabled {
             true => Some(listen(admin.listen).await?),
             false => None,
         };
-        let app = Arc::new(App::new(options, &admin));
+        let app = Arc::new(App::new(options, &admin, traces));
         Ok(Self { app, public, admin: admin_listener })
     }
 
@@ -148,6 +156,9 @@ impl Server {
         };
         app.advance(Phase::Stopping);
         while listeners.join_next().await.is_some() {}
+        let last_spans = tokio::task::spawn_blocking(move || app.traces.end(LAST_SPANS));
+        // It ends by itself, and nobody depends on it.
+        let _ = last_spans.await;
         ended
     }
 }

@@ -14,6 +14,7 @@ use crate::app::{App, InFlight};
 use crate::backend::BoxAnswer;
 use crate::error::ApiError;
 use crate::measure::{Progress, Unfinished};
+use crate::traces::Trace;
 
 /// The events of all choices.
 pub(super) struct Answers {
@@ -24,6 +25,7 @@ pub(super) struct Answers {
     early: VecDeque<(usize, Event)>,
     choices: Vec<Choice>,
     deadline: tokio::time::Instant,
+    trace: Trace,
     _in_flight: InFlight,
 }
 
@@ -36,7 +38,7 @@ struct Choice {
 
 impl Answers {
     /// Hands the call's requests over.
-    pub(super) fn submit(app: &Arc<App>, call: &Call) -> Result<Self, ApiError> {
+    pub(super) fn submit(app: &Arc<App>, call: &Call, trace: Trace) -> Result<Self, ApiError> {
         let backend = app.backend()?;
         let in_flight = app.in_flight();
         let submit = |request: &aio_serve::Request| backend.submit(request.clone());
@@ -55,6 +57,7 @@ impl Answers {
             events: answers.into_iter().enumerate().map(|(index, a)| stream(index, a)).collect(),
             early: VecDeque::new(),
             deadline: tokio::time::Instant::now() + app.options.request_timeout,
+            trace,
             _in_flight: in_flight,
         })
     }
@@ -109,10 +112,11 @@ impl Answers {
     fn note(&mut self, index: usize, event: &Event) -> Result<(), ApiError> {
         let choice = &mut self.choices[index];
         match event {
-            Event::Planned(_) => {}
+            Event::Planned(_) => choice.progress.planned(Instant::now()),
             Event::Text(_) => choice.progress.text(Instant::now()),
             Event::Ended(record) => {
                 choice.ended = true;
+                self.trace.ended(record, &choice.progress);
                 self.app.ended(record, &choice.progress);
             }
             Event::Failed(error) => {
@@ -128,6 +132,7 @@ impl Answers {
     fn give_up(&mut self, why: Unfinished) {
         for choice in self.choices.iter_mut().filter(|choice| !choice.ended) {
             choice.ended = true;
+            self.trace.unfinished(choice.number, &choice.progress, why);
             self.app.metrics.unfinished(why);
         }
         self.events = SelectAll::new();

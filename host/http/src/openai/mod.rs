@@ -27,6 +27,7 @@ pub(crate) use self::fields::Fields;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::json;
+use crate::traces::Trace;
 
 /// What kind of answer is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,12 +84,13 @@ async fn respond(
     kind: Kind,
 ) -> Result<Response, ApiError> {
     let backend = app.backend()?;
+    let trace = request.extensions().get::<Trace>().cloned().unwrap_or_default();
     let fields = Fields::new(json::object(request, app.body_limits()).await?);
     let call = match kind {
         Kind::Chat => chat::read(fields, &app.options, backend.host())?,
         Kind::Text => completions::read(fields, &app.options, backend.host())?,
     };
-    let answers = Answers::submit(&app, &call)?;
+    let answers = Answers::submit(&app, &call, trace)?;
     if call.stream {
         stream::respond(&app, &call, answers).await
     } else {

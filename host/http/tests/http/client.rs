@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use aio_http::{AdminOptions, Ended, Handle, Server, ServerOptions};
+use aio_http::{AdminOptions, Ended, Handle, Server, ServerOptions, TraceOptions};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
@@ -61,10 +61,31 @@ impl Host {
         host
     }
 
+    /// One that sends traces to a collector.
+    pub fn traced(traces: &TraceOptions, script: Script) -> Self {
+        let host = Self::bound(
+            options(),
+            AdminOptions { listen: options().listen, ..AdminOptions::default() },
+            traces,
+            script.clone(),
+        );
+        host.handle.ready(script);
+        host
+    }
+
     /// One whose backend is not there yet.
     pub fn loading(options: ServerOptions, admin: AdminOptions, script: Script) -> Self {
+        Self::bound(options, admin, &TraceOptions::default(), script)
+    }
+
+    fn bound(
+        options: ServerOptions,
+        admin: AdminOptions,
+        traces: &TraceOptions,
+        script: Script,
+    ) -> Self {
         let runtime = Runtime::new().unwrap();
-        let server = runtime.block_on(Server::bind(options, admin)).unwrap();
+        let server = runtime.block_on(Server::bind(options, admin, traces)).unwrap();
         let handle = server.handle();
         let address = server.address().unwrap();
         let admin = server.admin_address().unwrap().unwrap();

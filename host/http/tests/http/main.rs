@@ -12,3 +12,4 @@ mod metrics;
 mod refused;
 mod script;
 mod streamed;
+mod traces;

@@ -8,6 +8,7 @@ use aio_core::{
     Answerer, Draft, Drafter, FinishReason, HostInfo, Load, Plan, PolicyIdentity, RequestFacts,
     RequestRecord, RoundRecord, TierInfo, Totals,
 };
+use aio_engine::device::DeviceError;
 use aio_http::{AnswerEvents, Backend, BoxAnswer};
 use aio_policy::PolicyHost;
 use aio_serve::{
@@ -234,6 +235,11 @@ fn said(text: &str, request: &Request) -> TextEvent {
         top: (0..top).map(|n| token(&format!("t{n}"), -1.0 - n as f32)).collect(),
     });
     TextEvent { text: text.into(), tokens: tokens.into_iter().collect() }
+}
+
+/// What a device says that has failed.
+pub fn device_error() -> ServeError {
+    DeviceError::Memory("the script is out of it".into()).into()
 }
 
 pub fn policy() -> PolicyIdentity {

@@ -1,15 +1,10 @@
 //! Answers piece by piece.
 
-use aio_engine::device::DeviceError;
 use aio_serve::ServeError;
 use serde_json::{Value, json};
 
 use crate::client::{Host, with};
-use crate::script::Fate;
-
-fn device_error() -> ServeError {
-    DeviceError::Memory("the script is out of it".into()).into()
-}
+use crate::script::{Fate, device_error};
 
 #[test]
 fn a_stream_has_role_text_reason_and_end() {

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use aio_core::Grant;
-use aio_http::{AdminOptions, Secret, ServerOptions};
+use aio_http::{AdminOptions, Secret, ServerOptions, TraceOptions};
 use anyhow::{Context, bail};
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
@@ -20,6 +20,10 @@ use crate::commands::resident::Resident;
 /// same between them.
 const PREFIX: &str = "AIO_SERVE__";
 const BETWEEN: &str = "__";
+/// The variables by which OpenTelemetry's own tools are configured, and what they mean
+/// here. They come before the defaults only.
+const STANDARD: [(&str, &str); 2] =
+    [("OTEL_EXPORTER_OTLP_ENDPOINT", "traces.endpoint"), ("OTEL_SERVICE_NAME", "traces.service")];
 
 /// The configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -54,6 +58,8 @@ pub struct Config {
     pub server: ServerOptions,
     /// The server for the operator.
     pub admin: AdminOptions,
+    /// Where traces go.
+    pub traces: TraceOptions,
 }
 
 /// Who decides, and within which bounds.
@@ -101,6 +107,7 @@ impl Default for Config {
             policy: PolicySection::default(),
             server: ServerOptions::default(),
             admin: AdminOptions::default(),
+            traces: TraceOptions::default(),
         }
     }
 }
@@ -176,7 +183,11 @@ impl Config {
     /// # Errors
     /// One sentence that names the key, and where it stands.
     pub fn load(file: Option<&Path>, flags: &Flags) -> anyhow::Result<Self> {
-        let mut layers = Figment::new();
+        let standard = |variable: &str| STANDARD.iter().find(|(name, _)| variable == *name);
+        let standard = Env::raw().filter_map(move |variable| {
+            Some(standard(&variable.as_str().to_uppercase())?.1.into())
+        });
+        let mut layers = Figment::from(standard);
         if let Some(path) = file {
             // figment takes a file that is absent for an empty one.
             let text = std::fs::read_to_string(path)
@@ -201,6 +212,7 @@ impl Config {
         if let Some((key, _)) = counts.iter().find(|(_, count)| *count == 0) {
             bail!("{key} is 0, but it must be at least 1");
         }
+        self.traces.check().map_err(|error| anyhow::anyhow!("traces.{error}"))?;
         self.server.check().map_err(|error| anyhow::anyhow!("server.{error}"))
     }
 
@@ -328,13 +340,14 @@ mod tests {
             (
                 &written,
                 "admin context device kept_prefixes kv_budget max_running policy prefill_chunk \
-                 queue recent_answers server threads tiers",
+                 queue recent_answers server threads tiers traces",
             ),
             (
                 written["policy"].as_table().unwrap(),
                 "config grant keep_state limits name record require_signature state watch",
             ),
             (written["admin"].as_table().unwrap(), "enabled listen token token_file"),
+            (written["traces"].as_table().unwrap(), "endpoint ratio service"),
         ] {
             let mut names: Vec<String> = keys(section).split(' ').map(str::to_owned).collect();
             names.sort_unstable();
@@ -370,6 +383,7 @@ mod tests {
             ("[policy]\ngrant = ['all']", "is not right: policy.grant"),
             ("queue = 0", "queue is 0, but it must be at least 1"),
             ("[server]\nwrite_timeout = 0", "server.write_timeout is 0"),
+            ("[traces]\nendpoint = 'here'", "traces.endpoint is \"here\", but it must be the"),
             ("queue = = 1", "aio.toml is no TOML: "),
         ] {
             let refusal = refusal(text);

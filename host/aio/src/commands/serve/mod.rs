@@ -99,7 +99,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         .context("cannot start threads for connections")?;
     // Addresses that cannot be had are told before models are fetched and loaded.
     let (server, admin) = config.secrets()?;
-    let server = runtime.block_on(Server::bind(server, admin))?;
+    let server = runtime.block_on(Server::bind(server, admin, &config.traces))?;
     tell_addresses(&server)?;
     let handle = server.handle();
     let ending = Arc::new(Ending::new(handle.clone()));
