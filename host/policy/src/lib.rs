@@ -45,6 +45,7 @@
 mod asked;
 mod call;
 mod canary;
+mod compiled;
 mod contract;
 mod decider;
 mod describe;

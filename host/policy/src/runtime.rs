@@ -1,16 +1,16 @@
 //! What all policies share: the compiler and its settings, what a policy may
 //! import, the ticker behind deadlines. Knows no policy in particular.
 
-use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Cache, CacheConfig, Config, Engine};
 
 use crate::call::one_line;
+use crate::compiled::{Components, Functions};
 use crate::contract::v0_1;
 use crate::error::LoadError;
 use crate::instance::Guest;
@@ -54,7 +54,7 @@ pub struct PolicyRuntime {
     pub(crate) engine: Engine,
     pub(crate) linker: Arc<Linker<Guest>>,
     generations: Arc<AtomicU64>,
-    compiled: Arc<Compiled>,
+    compiled: Arc<Components>,
     trusted: Option<Arc<TrustedKeys>>,
     rubbish: Sender<Box<dyn Send>>,
     _ticker: Arc<Ticker>,
@@ -85,6 +85,7 @@ impl PolicyRuntime {
         let runtime = |error: wasmtime::Error| LoadError::Runtime { reason: one_line(&error) };
         let mut config = config();
         config.max_wasm_stack(options.stack_bytes);
+        config.enable_incremental_compilation(Arc::new(Functions::default())).map_err(runtime)?;
         if let Some(folder) = &options.code_cache {
             let mut cache = CacheConfig::new();
             cache.with_directory(folder);
@@ -166,7 +167,8 @@ impl PolicyRuntime {
     }
 
     /// Compiles a component, or finds it compiled: the last few are kept, and
-    /// with [`RuntimeOptions::code_cache`] there is a folder for all others.
+    /// with [`RuntimeOptions::code_cache`] there is a folder for all others. Of one that
+    /// is new, only the functions that are new are compiled.
     pub(crate) fn compile(
         &self,
         policy: &str,
@@ -191,29 +193,6 @@ fn start_cleaner() -> std::io::Result<Sender<Box<dyn Send>>> {
         .name("policy-cleaner".into())
         .spawn(move || rubbish.into_iter().for_each(drop))?;
     Ok(sender)
-}
-
-/// The components that were compiled last, by digest: what is reloaded or rolled
-/// back to is mostly one of them.
-#[derive(Default)]
-struct Compiled(Mutex<VecDeque<(String, Component)>>);
-
-impl Compiled {
-    /// A component with its code takes some hundred KiB, a script engine's some
-    /// tens of MiB.
-    const KEPT: usize = 4;
-
-    fn get(&self, digest: &str) -> Option<Component> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.iter().find(|(d, _)| d == digest).map(|(_, component)| component.clone())
-    }
-
-    fn put(&self, digest: &str, component: &Component) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.retain(|(d, _)| d != digest);
-        kept.push_front((digest.to_owned(), component.clone()));
-        kept.truncate(Self::KEPT);
-    }
 }
 
 fn config() -> Config {
