@@ -301,3 +301,37 @@ fn a_graph_is_printed_for_people_and_programs() {
     assert_says(&print(&["--device", "candle"]), &["attention", "blk.29.ffn_down.weight"]);
     assert_says(&refusal(&mut graph(&["--gear", "4096"])), &["4096", "512"]);
 }
+
+#[test]
+fn profiles_of_hardware_are_checked_against_what_was_published() {
+    let cache = tempfile::tempdir().unwrap();
+    let output = aio(cache.path()).args(["device", "check", "--json"]).output().unwrap();
+    assert!(output.status.success());
+    let rows: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let rows = rows.as_array().unwrap();
+    let fitted = rows.iter().filter(|row| row["fitted"].is_string()).count();
+    assert!(rows.len() == 10 && 2 * fitted <= rows.len(), "{rows:?}");
+    assert!(rows.iter().all(|row| row["error"].as_f64().unwrap().abs() <= 0.15), "{rows:?}");
+
+    // A profile that is off says so with its exit code.
+    let shown = aio(cache.path()).args(["device", "show", "ascend-910b-hf"]).output().unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    let profile = shown.split("\n  model").next().unwrap();
+    let slow = profile.replace("launch = 0.000031", "launch = 0.00006");
+    assert_ne!(slow, profile, "{profile}");
+    let file = cache.path().join("slow.toml");
+    std::fs::write(&file, slow).unwrap();
+    let output = aio(cache.path()).args(["device", "check"]).arg(&file).output().unwrap();
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert!(!output.status.success() && table.contains("2 off by more than 15 %"), "{table}");
+
+    std::fs::write(&file, "name = 'x'").unwrap();
+    let error = refusal(
+        aio(cache.path())
+            .args(["run", "hi", "--device"])
+            .arg(format!("npu-sim:{}", file.display())),
+    );
+    assert_says(&error, &["slow.toml", "missing field"]);
+    let error = refusal(aio(cache.path()).args(["device", "show", "tpu"]));
+    assert_says(&error, &["'tpu'", "ascend-910b-graph"]);
+}

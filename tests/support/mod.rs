@@ -22,10 +22,15 @@ pub use models::model_path;
 
 /// The named models as tiers, if all of them are in the cache.
 pub fn tiers(names: &[&str]) -> Option<Tiers> {
+    tiers_on(device::DEFAULT, names)
+}
+
+/// The same on a device.
+pub fn tiers_on(device: &str, names: &[&str]) -> Option<Tiers> {
     let source =
         |name: &&str| Some(TierSource { name: (*name).to_owned(), path: model_path(name)? });
     let sources: Vec<TierSource> = names.iter().map(source).collect::<Option<_>>()?;
-    let device = device::by_name(device::DEFAULT, DeviceOptions::default()).unwrap();
+    let device = device::by_name(device, DeviceOptions::default()).unwrap();
     Some(Tiers::open(&sources, &*device, None).unwrap())
 }
 

@@ -46,6 +46,7 @@ enum Command {
     Config(commands::config::ConfigArgs),
     Models(commands::models::ModelsArgs),
     Graph(commands::graph::GraphArgs),
+    Device(commands::device::DeviceArgs),
     Bench(commands::bench::BenchArgs),
     Policy(commands::policy::PolicyArgs),
 }
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         Command::Config(args) => commands::config::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Models(args) => commands::models::run(args).map(|()| ExitCode::SUCCESS),
         Command::Graph(args) => commands::graph::run(&args),
+        Command::Device(args) => commands::device::run(&args),
         Command::Bench(args) => commands::bench::run(args),
         Command::Policy(args) => commands::policy::run(args),
     };

@@ -10,6 +10,7 @@
 //! change when a token is computed but never which token it is.
 
 pub mod chat;
+pub mod clock;
 pub mod device;
 pub mod drafter;
 pub mod gguf;

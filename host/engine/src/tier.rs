@@ -10,6 +10,7 @@ use std::sync::Arc;
 use aio_core::{Gear, TierFacts};
 
 use crate::chat::{ChatError, ChatTemplate};
+use crate::clock::Clock;
 use crate::device::{Device, DeviceError, KvId, Listing, Logits, Memory, ResidentModel, Row};
 use crate::gguf::GgufFile;
 use crate::graph;
@@ -43,6 +44,52 @@ pub struct Pass {
     pub rows: usize,
     /// Seconds by the device's clock.
     pub seconds: f64,
+}
+
+/// What a gear's graph has cost and done so far.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+pub struct GraphUse {
+    /// Rows that it holds.
+    pub gear: usize,
+    /// When it was compiled, last if several times, by the device's clock in seconds.
+    pub compiled_at: f64,
+    /// How often: a device without room for all its graphs lets some of them go.
+    pub compilations: u64,
+    /// Seconds that it took, all times together.
+    pub compile_seconds: f64,
+    /// Passes that ran in it.
+    pub passes: u64,
+    /// Rows of those passes.
+    pub rows: u64,
+    /// Rows that were free in them. Where a gear costs as much as a full one, they were
+    /// paid for.
+    pub padding: u64,
+}
+
+impl GraphUse {
+    fn new(gear: usize) -> Self {
+        Self {
+            gear,
+            compiled_at: 0.0,
+            compilations: 0,
+            compile_seconds: 0.0,
+            passes: 0,
+            rows: 0,
+            padding: 0,
+        }
+    }
+
+    fn note_compiled(&mut self, at: f64, seconds: f64) {
+        self.compiled_at = at;
+        self.compilations += 1;
+        self.compile_seconds += seconds;
+    }
+
+    fn note_pass(&mut self, rows: usize) {
+        self.passes += 1;
+        self.rows += rows as u64;
+        self.padding += (self.gear - rows) as u64;
+    }
 }
 
 /// A sequence of tokens with a KV cache on one tier. The cache holds keys and
@@ -99,6 +146,9 @@ pub struct Tier {
     template: Option<ChatTemplate>,
     model: Box<dyn ResidentModel>,
     facts: TierFacts,
+    clock: Clock,
+    /// Of each gear that was compiled, in the order of first use.
+    graphs: Vec<GraphUse>,
     /// The rows of a pass, kept so that a round need not allocate.
     rows: Vec<Row>,
     /// Whether a pass has run: the first one touches cold memory, and its time
@@ -127,12 +177,12 @@ impl Tier {
         let model = device.load(Arc::clone(&gguf), &description)?;
         let gear = |&rows: &usize| Gear {
             rows: rows as u32,
-            compiled: model.is_compiled(rows),
+            compiled: false,
             milliseconds: None,
             compile_milliseconds: None,
         };
         let facts = TierFacts { gears: model.gears().iter().map(gear).collect() };
-        Ok(Self {
+        let mut tier = Self {
             name: name.to_owned(),
             context: context.unwrap_or(usize::MAX).min(description.context),
             description,
@@ -142,9 +192,35 @@ impl Tier {
             template,
             model,
             facts,
+            clock: device.clock(),
+            graphs: Vec::new(),
             rows: Vec::new(),
             warm: false,
-        })
+        };
+        tier.note_compiled();
+        Ok(tier)
+    }
+
+    /// What is noted of a gear's graph.
+    fn graph_use(&mut self, gear: usize) -> &mut GraphUse {
+        let index = self.graphs.iter().position(|graph| graph.gear == gear);
+        let index = index.unwrap_or_else(|| {
+            self.graphs.push(GraphUse::new(gear));
+            self.graphs.len() - 1
+        });
+        &mut self.graphs[index]
+    }
+
+    /// Which gears are compiled, and what the others would cost as far as the device knows:
+    /// compiling one may change that of others.
+    fn note_compiled(&mut self) {
+        for gear in &mut self.facts.gears {
+            let rows = gear.rows as usize;
+            gear.compiled = self.model.is_compiled(rows);
+            if let (false, Some(seconds)) = (gear.compiled, self.model.compile_seconds(rows)) {
+                gear.compile_milliseconds = Some((seconds * 1e3) as f32);
+            }
+        }
     }
 
     /// The tier's name: the catalogue's, or the file's.
@@ -190,6 +266,11 @@ impl Tier {
     /// Gears and what they cost, as measured so far.
     pub fn facts(&self) -> &TierFacts {
         &self.facts
+    }
+
+    /// What each gear's graph has cost and done, in the order of first use.
+    pub fn graphs(&self) -> &[GraphUse] {
+        &self.graphs
     }
 
     /// Memory the model holds now.
@@ -358,12 +439,14 @@ impl Tier {
         let width = gear.rows as usize;
         let mut seconds = 0.0;
         if !self.model.is_compiled(width) {
+            let start = self.clock.now().as_secs_f64();
             seconds += self.model.compile(graph::build(&self.description, width))?;
-            let gear = &mut self.facts.gears[index];
-            gear.compiled = true;
-            gear.compile_milliseconds = Some((seconds * 1e3) as f32);
+            self.facts.gears[index].compile_milliseconds = Some((seconds * 1e3) as f32);
+            self.note_compiled();
+            self.graph_use(width).note_compiled(start, seconds);
         }
         let cost = self.model.run(width, rows, logits)?;
+        self.graph_use(width).note_pass(rows.len());
         let milliseconds = (cost * 1e3) as f32;
         let average = &mut self.facts.gears[index].milliseconds;
         if self.warm {

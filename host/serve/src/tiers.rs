@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use aio_core::{HostInfo, TierFacts, TierInfo};
+use aio_engine::clock::Clock;
 use aio_engine::device::{Device, Memory};
 use aio_engine::{OpenError, Tier};
 
@@ -41,6 +42,7 @@ pub enum TiersError {
 pub struct Tiers {
     pub(crate) tiers: Vec<Tier>,
     info: HostInfo,
+    clock: Clock,
 }
 
 impl Tiers {
@@ -64,12 +66,17 @@ impl Tiers {
         }
         tiers.sort_by_key(Tier::parameters);
         let info = host_info(&tiers, device.name());
-        Ok(Self { tiers, info })
+        Ok(Self { tiers, info, clock: device.clock() })
     }
 
     /// What does not change while the host runs.
     pub fn info(&self) -> &HostInfo {
         &self.info
+    }
+
+    /// The clock that requests are timed by: the device's.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// Memory the models hold now, in the order of the tiers.

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod config;
+pub mod device;
 pub mod graph;
 pub mod models;
 pub mod policy;

@@ -10,6 +10,7 @@
 pub mod candle;
 pub mod cpu;
 mod listing;
+pub mod npu_sim;
 mod spans;
 
 pub use listing::{ArenaPlace, ListedStep, Listing};
@@ -17,6 +18,7 @@ pub use listing::{ArenaPlace, ListedStep, Listing};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use crate::clock::Clock;
 use crate::gguf::{GgufError, GgufFile};
 use crate::graph::Graph;
 use crate::model::ModelDescription;
@@ -139,6 +141,11 @@ pub trait Device: Send + Sync {
     /// Short name, as in `--device`.
     fn name(&self) -> &str;
 
+    /// The clock of what is done with it: the wall's, but for simulated devices.
+    fn clock(&self) -> Clock {
+        Clock::wall()
+    }
+
     /// Makes a model's weights resident.
     ///
     /// # Errors
@@ -161,7 +168,14 @@ pub trait ResidentModel: Send {
     /// Whether `gear`'s graph is compiled.
     fn is_compiled(&self, gear: usize) -> bool;
 
-    /// Compiles a graph for its gear; returns the seconds it took.
+    /// Seconds that compiling `gear` would take; `None` where the device does not know
+    /// before it has done it.
+    fn compile_seconds(&self, _gear: usize) -> Option<f64> {
+        None
+    }
+
+    /// Compiles a graph for its gear; returns the seconds it took. Where the device has
+    /// room for no further one, another gear's graph goes.
     ///
     /// # Errors
     /// When the graph has an operation that the device cannot run.
@@ -224,11 +238,23 @@ pub struct DeviceOptions {
 /// The device that runs models where none is named.
 pub const DEFAULT: &str = "cpu";
 
+/// The devices there are, and what each is.
+pub const DEVICES: [(&str, &str); 4] = [
+    ("cpu", "kernels of our own (AVX-512 VNNI, AVX2 or plain Rust); the default"),
+    ("candle", "candle's kernels on the same quantised weights; for comparison"),
+    ("candle-f32", "candle on weights expanded to f32; the reference"),
+    ("npu-sim:PROFILE", "the cpu device's tokens at the times that a profile of hardware gives"),
+];
+
 /// The device of that name.
 ///
 /// # Errors
 /// One sentence that names the devices there are, or says what the device lacks.
 pub fn by_name(name: &str, options: DeviceOptions) -> Result<Box<dyn Device>, String> {
+    if let Some(profile) = name.strip_prefix("npu-sim:") {
+        let profile = npu_sim::Profile::open(profile).map_err(|error| error.to_string())?;
+        return Ok(Box::new(npu_sim::NpuSimDevice::new(profile, options)?));
+    }
     match name {
         "cpu" => Ok(Box::new(cpu::CpuDevice::new(options)?)),
         "candle" | "candle-f32" if options.threads.is_some() => {
@@ -236,6 +262,9 @@ pub fn by_name(name: &str, options: DeviceOptions) -> Result<Box<dyn Device>, St
         }
         "candle" => Ok(Box::new(candle::CandleDevice::quantised())),
         "candle-f32" => Ok(Box::new(candle::CandleDevice::exact())),
-        _ => Err(format!("there is no device '{name}'; this build has: cpu, candle, candle-f32")),
+        _ => {
+            let names = DEVICES.map(|(name, _)| name).join(", ");
+            Err(format!("there is no device '{name}'; this build has: {names}"))
+        }
     }
 }

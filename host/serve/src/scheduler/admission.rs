@@ -2,7 +2,6 @@
 //! which they wait, the policy's plan, and the probes that it asks for on the way.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
 
 use aio_core::{
     Draft, Failure, FailureKind, Grant, Granted, Hook, MAX_PROBES, Plan, Probe, ProbeRecord,
@@ -41,7 +40,7 @@ impl Scheduler {
             load: Default::default(),
             probes: Vec::new(),
         };
-        let now = Instant::now();
+        let now = self.tiers.clock().now();
         let plan = Plan::safe(self.tiers.info());
         let tier = plan.tier as usize;
         Ok(Running {
@@ -84,7 +83,7 @@ impl Scheduler {
 
     /// Lets a request wait for its turn.
     pub(super) fn wait(&mut self, mut request: Running) {
-        request.waits();
+        request.waits(self.tiers.clock().now());
         let at = self.waiting.partition_point(|other| other.rank() < request.rank());
         self.waiting.insert(at, request);
     }
@@ -93,7 +92,7 @@ impl Scheduler {
     pub(super) fn admit(&mut self) {
         while self.running.len() < self.options.max_running && !self.waiting.is_empty() {
             let mut request = self.waiting.remove(0);
-            request.runs();
+            request.runs(self.tiers.clock().now());
             match self.try_admit(&mut request) {
                 Ok(true) => {
                     let at = self.running.partition_point(|other| other.rank() < request.rank());

@@ -42,7 +42,7 @@ impl Scheduler {
         if planned {
             tell_outcome(&mut request, &totals);
         }
-        totals.seconds = request.start.elapsed().as_secs_f64();
+        totals.seconds = (self.tiers.clock().now() - request.start).as_secs_f64();
         totals.policy_seconds = request.policy_seconds;
         totals.policy_fuel = request.policy_fuel;
         let (number, policy) = (request.number, request.policy.clone());

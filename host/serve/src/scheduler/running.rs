@@ -1,6 +1,6 @@
 //! A request on its way from its prompt to its answer.
 
-use std::time::Instant;
+use std::time::Duration;
 
 use aio_core::{
     Draft, Failure, FinishReason, Plan, Probe, ProbeRecord, RequestFacts, RoundFacts, RoundRecord,
@@ -40,10 +40,10 @@ pub(super) struct Running {
     pub number: u64,
     pub request: Request,
     /// When it came.
-    pub start: Instant,
+    pub start: Duration,
     /// Seconds that it has waited; `since` is when it last began to wait.
     pub waited: f64,
-    pub since: Instant,
+    pub since: Duration,
     /// The policy that plans it, to the end, and its shadows.
     pub policy: Decider,
     /// The prompt by each tier's tokenizer.
@@ -153,13 +153,13 @@ impl Running {
     }
 
     /// Begins to wait.
-    pub fn waits(&mut self) {
-        self.since = Instant::now();
+    pub fn waits(&mut self, now: Duration) {
+        self.since = now;
     }
 
     /// Waits no longer.
-    pub fn runs(&mut self) {
-        self.waited += self.since.elapsed().as_secs_f64();
+    pub fn runs(&mut self, now: Duration) {
+        self.waited += now.saturating_sub(self.since).as_secs_f64();
     }
 
     /// Where it stands; what is recent is what came after round `told`.

@@ -47,7 +47,7 @@ pub(super) fn converse(
             "/explain" => match &mut last {
                 Some(record) => {
                     record.shadows = shadows(runner);
-                    explain::explain(record, runner.tiers().info());
+                    explain::explain(record, runner.tiers());
                 }
                 None => eprintln!("nothing has been answered yet"),
             },

@@ -1,6 +1,8 @@
 //! A request's record for people, on stderr.
 
 use aio_core::{Drafter, FinishReason, HostInfo, RequestRecord};
+use aio_engine::Tier;
+use aio_serve::Tiers;
 
 use crate::terminal;
 
@@ -52,8 +54,9 @@ pub(super) fn failures(record: &RequestRecord) {
     }
 }
 
-/// The decision record.
-pub(super) fn explain(record: &RequestRecord, host: &HostInfo) {
+/// The decision record, and what came of the graphs that it ran in.
+pub(super) fn explain(record: &RequestRecord, tiers: &Tiers) {
+    let host = tiers.info();
     let policy = &record.policy;
     eprintln!();
     eprintln!(
@@ -95,6 +98,7 @@ pub(super) fn explain(record: &RequestRecord, host: &HostInfo) {
         totals.policy_seconds,
         totals.policy_fuel
     );
+    tiers.all().iter().for_each(graphs);
     let memory = &record.memory;
     let gigabytes = |bytes: u64| bytes as f64 / 1e9;
     eprintln!(
@@ -106,6 +110,31 @@ pub(super) fn explain(record: &RequestRecord, host: &HostInfo) {
         gigabytes(memory.other)
     );
     eprintln!("ended    {:?} after {} tokens", record.finish_reason, totals.committed);
+}
+
+/// A tier's graphs, since the host was started: when each was compiled and at what cost,
+/// how often it was used again, and how many of its rows were padding.
+fn graphs(tier: &Tier) {
+    for graph in tier.graphs() {
+        let times = match graph.compilations {
+            1 => String::new(),
+            n => format!(" (the last of {n} times)"),
+        };
+        eprintln!(
+            "graph    {} gear {}: compiled at {:.2} s{times} in {}, {} passes, {} of their {} rows padding",
+            tier.name(),
+            graph.gear,
+            graph.compiled_at,
+            duration(graph.compile_seconds),
+            graph.passes,
+            graph.padding,
+            graph.rows + graph.padding
+        );
+    }
+}
+
+fn duration(seconds: f64) -> String {
+    if seconds >= 1.0 { format!("{seconds:.2} s") } else { format!("{:.2} ms", seconds * 1e3) }
 }
 
 fn facts(record: &RequestRecord, host: &HostInfo) {

@@ -235,7 +235,7 @@ fn answer(args: &RunArgs, runner: &mut Runner, request: Request) -> anyhow::Resu
         stream.end()?;
         if args.explain {
             record.shadows = shadows(runner);
-            explain::explain(&record, runner.tiers().info());
+            explain::explain(&record, runner.tiers());
         }
         explain::footer(&record);
         record
