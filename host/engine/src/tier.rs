@@ -47,7 +47,7 @@ pub struct Pass {
 }
 
 /// What a gear's graph has cost and done so far.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize)]
 pub struct GraphUse {
     /// Rows that it holds.
     pub gear: usize,
@@ -67,18 +67,6 @@ pub struct GraphUse {
 }
 
 impl GraphUse {
-    fn new(gear: usize) -> Self {
-        Self {
-            gear,
-            compiled_at: 0.0,
-            compilations: 0,
-            compile_seconds: 0.0,
-            passes: 0,
-            rows: 0,
-            padding: 0,
-        }
-    }
-
     fn note_compiled(&mut self, at: f64, seconds: f64) {
         self.compiled_at = at;
         self.compilations += 1;
@@ -205,7 +193,7 @@ impl Tier {
     fn graph_use(&mut self, gear: usize) -> &mut GraphUse {
         let index = self.graphs.iter().position(|graph| graph.gear == gear);
         let index = index.unwrap_or_else(|| {
-            self.graphs.push(GraphUse::new(gear));
+            self.graphs.push(GraphUse { gear, ..GraphUse::default() });
             self.graphs.len() - 1
         });
         &mut self.graphs[index]

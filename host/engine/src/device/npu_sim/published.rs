@@ -70,7 +70,7 @@ pub fn models() -> Vec<String> {
 
 /// The shape of a model that was measured; `None` where it is none of them.
 pub fn model(name: &str) -> Option<ModelDescription> {
-    file().model.into_iter().find(|model| model.name == name).map(Model::describe)
+    file().describe(name)
 }
 
 /// All that was published of a profile's hardware, beside what the profile says.
@@ -79,8 +79,9 @@ pub fn model(name: &str) -> Option<ModelDescription> {
 /// When the profile is none.
 pub fn check(profile: &str) -> Result<Vec<Checked>, ProfileError> {
     let profile = Profile::open(profile)?;
-    let rows = file().row.into_iter().filter(|row| row.profile == profile.name);
-    Ok(rows.map(|row| row.check(&profile)).collect())
+    let file = file();
+    let rows = file.row.iter().filter(|row| row.profile == profile.name);
+    Ok(rows.map(|row| row.check(&profile, &file)).collect())
 }
 
 fn file() -> File {
@@ -88,8 +89,14 @@ fn file() -> File {
     toml::from_str(PUBLISHED).expect("the published figures are TOML")
 }
 
+impl File {
+    fn describe(&self, name: &str) -> Option<ModelDescription> {
+        self.model.iter().find(|model| model.name == name).map(Model::describe)
+    }
+}
+
 impl Model {
-    fn describe(self) -> ModelDescription {
+    fn describe(&self) -> ModelDescription {
         ModelDescription {
             // What their layers are, as far as costs go.
             architecture: &ARCHITECTURES[0],
@@ -111,20 +118,20 @@ impl Model {
 }
 
 impl Row {
-    fn check(self, profile: &Profile) -> Checked {
+    fn check(&self, profile: &Profile, file: &File) -> Checked {
         #[allow(clippy::expect_used, reason = "the file is part of the binary and tested")]
-        let model = model(&self.model).expect("a published row names a published model");
+        let model = file.describe(&self.model).expect("a published row names a published model");
         let sequence = Sequence { rows: self.rows, context: self.context };
         let cost = CostModel::new(profile.clone(), &model).pass(self.rows, &[sequence], 1);
         let predicted = cost.seconds * 1e3;
         Checked {
-            model: self.model,
+            model: self.model.clone(),
             phase: if self.rows == 1 { "decode" } else { "prefill" },
             rows: self.rows,
             published: self.milliseconds,
             predicted,
             error: predicted / self.milliseconds - 1.0,
-            fitted: self.fitted,
+            fitted: self.fitted.clone(),
         }
     }
 }
