@@ -228,6 +228,7 @@ fn who_is_told_to_end_answers_all_that_it_took() {
             std::thread::sleep(Duration::from_millis(5));
         }
         server.signal("TERM");
+        server.takes_no_more(SOON);
         // Who comes now is sent away, one way or the other.
         let late = client::agent().post(format!("{address}/v1/completions"));
         let late = late.header("content-type", "application/json").send(forms[0].1.to_string());

@@ -119,6 +119,17 @@ impl Server {
         }
     }
 
+    /// Waits until it has heard a signal to end: it says that it is not ready, or nothing.
+    #[track_caller]
+    pub fn takes_no_more(&self, within: Duration) {
+        let until = Instant::now() + within;
+        let ready = format!("{}/readyz", self.address);
+        while agent().get(&ready).call().is_ok_and(|response| response.status() == 200) {
+            assert!(Instant::now() < until, "it is still ready");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Ends it without a warning.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
