@@ -108,3 +108,53 @@ fn a_round_costs_what_the_cost_model_says() {
     }
     assert!(wide > 0, "nothing was drafted");
 }
+
+/// The models and their tokens are small ones, the times those of large ones.
+#[test]
+fn small_models_act_at_the_times_of_large_ones() {
+    let costed = format!("{GRAPH}=openpangu-7b");
+    let Some(mut runner) = runner(&costed, LOOKUP) else { return };
+    let mut own = self::runner(GRAPH, LOOKUP).unwrap();
+    let same = support::answer(&mut own, &request(0.0));
+    let record = support::answer(&mut runner, &request(0.0));
+    assert_eq!(record.token_ids, same.token_ids);
+    assert_eq!((&record.device, &same.device), (&costed, &GRAPH.to_owned()));
+    // 7.5 billion weights of two bytes, where the acting model has 135 million.
+    let told = &runner.tiers().info().tiers[0];
+    assert!((13e9..16e9).contains(&(told.weight_bytes as f64)), "{told:?}");
+    assert_eq!(told.kv_bytes_per_token, 139_264);
+    let again = support::answer(&mut runner, &request(0.8));
+    let shape = aio_engine::device::npu_sim::published::model("openpangu-7b").unwrap();
+    let costs = CostModel::new(Profile::open(&GRAPH["npu-sim:".len()..]).unwrap(), &shape);
+    let rows = again.rounds[0].rows as usize;
+    let context = again.prompt_tokens as usize + rows;
+    let gear = rows.next_power_of_two();
+    let seconds = costs.pass(gear, &[Sequence { rows, context }], rows).seconds;
+    let told = f64::from(again.rounds[0].verify_milliseconds) / 1e3;
+    assert!((told - seconds).abs() < 1e-5 * seconds, "{told} and {seconds}");
+}
+
+#[test]
+fn a_document_before_the_prompt_is_read_once_and_attended_to_by_every_pass() {
+    let behind = |tokens: usize| format!("npu-sim:ascend-910b-graph=openpangu-7b@{tokens}");
+    let Some(mut short) = runner(&behind(0), "") else { return };
+    let mut long = runner(&behind(32_000), "").unwrap();
+    // Long enough to be kept.
+    let request = |temperature| Request {
+        prompt: Prompt::Raw("one two three four five six seven eight ".repeat(3)),
+        ..request(temperature)
+    };
+    let firsts = [&mut short, &mut long].map(|runner| support::answer(runner, &request(0.0)));
+    assert_eq!(firsts[0].token_ids, firsts[1].token_ids);
+    // The same prompt again: its cache is kept, and so is the document's.
+    let [short, long] =
+        [&mut short, &mut long].map(|runner| support::answer(runner, &request(0.8)));
+    let prefill = |record: &RequestRecord| record.totals.prefill_seconds;
+    let read = prefill(&firsts[1]) - prefill(&firsts[0]);
+    assert!((1.0..20.0).contains(&read), "the document was read in {read} s");
+    let again = prefill(&long) - prefill(&short);
+    assert!((0.0..0.1).contains(&again), "it was read again in {again} s");
+    // 4.4 GB of keys and values at 0.96 TB/s, beside 14 GB of weights.
+    let more = long.rounds[0].verify_milliseconds - short.rounds[0].verify_milliseconds;
+    assert!((4.0..5.0).contains(&more), "{more} ms");
+}

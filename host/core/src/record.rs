@@ -36,6 +36,12 @@ pub struct ProbeRecord {
     pub probe: Probe,
     /// What it found.
     pub result: ProbeResult,
+    /// Tokens of the prompt with the question.
+    #[serde(default)]
+    pub tokens: u32,
+    /// Rows that were run for it: those of its tokens that no cache held.
+    #[serde(default)]
+    pub rows: u32,
 }
 
 /// One round: draft, verify, commit.
@@ -54,6 +60,15 @@ pub struct RoundRecord {
     pub committed: u32,
     /// Rows of the verify pass.
     pub rows: u32,
+    /// The tier that was asked for a draft, if one was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draft_tier: Option<u32>,
+    /// Its passes.
+    #[serde(default)]
+    pub draft_passes: u32,
+    /// Rows of those passes: what it caught up on in the first, then one in each.
+    #[serde(default)]
+    pub draft_rows: u32,
     /// Time spent drafting.
     pub draft_milliseconds: f32,
     /// Time spent verifying.
@@ -113,6 +128,9 @@ pub struct MemoryRecord {
 /// and what came of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RequestRecord {
+    /// The device that answered, with all that is simulated about it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub device: String,
     /// The request's number.
     pub request: u64,
     /// The answer.
@@ -125,6 +143,9 @@ pub struct RequestRecord {
     /// when this one began.
     #[serde(default)]
     pub cached_tokens: u32,
+    /// Rows that were run for the prompt, until the answer's first token was there.
+    #[serde(default)]
+    pub prefill_rows: u32,
     /// Why the answer ended.
     pub finish_reason: FinishReason,
     /// The tier that answered (the last one, if the request moved).

@@ -163,6 +163,7 @@ impl Tier {
         let template = ChatTemplate::from_gguf(gguf.metadata(), &tokenizer)?;
         let (parameters, weight_bytes) = weights_read(&gguf, &description)?;
         let model = device.load(Arc::clone(&gguf), &description)?;
+        let weight_bytes = model.pass_weight_bytes().unwrap_or(weight_bytes);
         let gear = |&rows: &usize| Gear {
             rows: rows as u32,
             compiled: false,
@@ -231,7 +232,8 @@ impl Tier {
         self.parameters
     }
 
-    /// Bytes of weights that one pass reads, as they stand in the file.
+    /// Bytes of weights that one pass reads, as they stand in the file, or as simulated
+    /// hardware would hold them.
     pub fn weight_bytes(&self) -> u64 {
         self.weight_bytes
     }
@@ -433,6 +435,7 @@ impl Tier {
             self.note_compiled();
             self.graph_use(width).note_compiled(start, seconds);
         }
+        seconds += self.model.lead_in(rows);
         let cost = self.model.run(width, rows, logits)?;
         self.graph_use(width).note_pass(rows.len());
         let milliseconds = (cost * 1e3) as f32;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use aio_bench::Table;
 use aio_engine::Tier;
-use aio_engine::device::{self, DeviceOptions, ListedStep, Listing};
+use aio_engine::device::{DeviceOptions, ListedStep, Listing};
 use anyhow::bail;
 use clap::Args;
 
@@ -30,7 +30,7 @@ pub struct GraphArgs {
     #[arg(long, value_name = "ROWS", default_value_t = 1)]
     gear: usize,
     /// The device that compiles it
-    #[arg(long, default_value = device::DEFAULT)]
+    #[arg(long, default_value = aio_engine::device::DEFAULT)]
     device: String,
     /// Print it as JSON
     #[arg(long)]
@@ -43,8 +43,7 @@ pub fn run(args: &GraphArgs) -> anyhow::Result<ExitCode> {
     let [source] = sources.as_slice() else {
         bail!("{} is a set of models; name one of them", args.tier);
     };
-    let device =
-        device::by_name(&args.device, DeviceOptions::default()).map_err(anyhow::Error::msg)?;
+    let device = super::open_device(&args.device, DeviceOptions::default())?;
     let mut tier = Tier::open(&source.name, &source.path, &*device, None)?;
     let listing = tier.listing(args.gear)?;
     let text = if args.json {

@@ -15,6 +15,8 @@ mod sources;
 
 use std::io::{ErrorKind, Write};
 
+use aio_engine::device::{Device, DeviceOptions, by_name};
+
 /// Writes `text` to stdout. A reader that has gone away, as in `| head -1`, is
 /// no error.
 fn print(text: &str) -> anyhow::Result<()> {
@@ -22,4 +24,14 @@ fn print(text: &str) -> anyhow::Result<()> {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }
+}
+
+/// The device of that name. What whoever reads its results must know is said before
+/// anything else.
+fn open_device(name: &str, options: DeviceOptions) -> anyhow::Result<Box<dyn Device>> {
+    let device = by_name(name, options).map_err(anyhow::Error::msg)?;
+    if let Some(notice) = device.notice() {
+        eprintln!("{notice}");
+    }
+    Ok(device)
 }

@@ -5,11 +5,12 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
-use aio_engine::device::{self, DeviceOptions};
+use aio_engine::device::DeviceOptions;
 use aio_policy::{FileWatch, PolicyHost, PolicySource};
 use aio_serve::Tiers;
 use anyhow::bail;
 
+use super::open_device;
 use super::policy_candidates::CandidateOptions;
 use super::policy_options::{PolicyOptions, text_or_file};
 use super::sources::tier_sources;
@@ -43,8 +44,7 @@ impl Resident {
     /// When an option is no good, a model cannot be fetched or opened, or a policy
     /// cannot be loaded.
     pub fn open(&self) -> anyhow::Result<(Tiers, Arc<PolicyHost>)> {
-        let device = device::by_name(&self.device, DeviceOptions { threads: self.threads })
-            .map_err(anyhow::Error::msg)?;
+        let device = open_device(&self.device, DeviceOptions { threads: self.threads })?;
         // Anything wrong with what is said of policies is told before models are
         // fetched and loaded.
         let policy_source = PolicySource::from_argument(&self.policy)?;

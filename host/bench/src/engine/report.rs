@@ -15,6 +15,9 @@ use crate::table::Table;
 pub struct EngineReport {
     /// Name and version of this JSON's form.
     pub schema: &'static str,
+    /// What is simulated, where something is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub simulated: Option<String>,
     /// Where it was measured.
     pub machine: Machine,
     /// Our device.
@@ -243,6 +246,7 @@ impl EngineReport {
     pub(super) fn new(machine: Machine, device: &dyn Device, threads: usize) -> Self {
         Self {
             schema: "aio-bench-engine/1",
+            simulated: device.notice(),
             machine,
             device: device.name().to_owned(),
             threads,
@@ -273,7 +277,9 @@ impl EngineReport {
 
     /// The report for people.
     pub fn text(&self) -> String {
-        let mut text = format!("{}\n", self.machine.line());
+        let mut text =
+            self.simulated.iter().map(|notice| format!("{notice}\n")).collect::<String>();
+        text += &format!("{}\n", self.machine.line());
         let peer =
             self.peer_version.as_ref().map_or(String::new(), |v| format!(", peer llama.cpp {v}"));
         text += &format!(

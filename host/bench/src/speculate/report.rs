@@ -20,6 +20,9 @@ use crate::stats::Summary;
 pub struct SpeculateReport {
     /// Name and version of this JSON's form.
     pub schema: &'static str,
+    /// What is simulated, where something is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub simulated: Option<String>,
     /// Where it was measured.
     pub machine: Machine,
     /// Our device.
@@ -200,6 +203,7 @@ impl SpeculateReport {
     ) -> Self {
         Self {
             schema: "aio-bench-speculate/3",
+            simulated: device.notice(),
             machine,
             device: device.name().to_owned(),
             threads,
@@ -291,7 +295,9 @@ impl SpeculateReport {
 
     /// The report for people.
     pub fn text(&self) -> String {
-        let mut text = format!("{}\n", self.machine.line());
+        let mut text =
+            self.simulated.iter().map(|notice| format!("{notice}\n")).collect::<String>();
+        text += &format!("{}\n", self.machine.line());
         let draft = self.draft.as_ref().map_or(String::new(), |d| format!(", drafted for by {d}"));
         let peer =
             self.peer_version.as_ref().map_or(String::new(), |v| format!(", peer llama.cpp {v}"));

@@ -141,6 +141,12 @@ pub trait Device: Send + Sync {
     /// Short name, as in `--device`.
     fn name(&self) -> &str;
 
+    /// What whoever reads its results must know before anything else, in one line: that
+    /// its times are simulated, and how.
+    fn notice(&self) -> Option<String> {
+        None
+    }
+
     /// The clock of what is done with it: the wall's, but for simulated devices.
     fn clock(&self) -> Clock {
         Clock::wall()
@@ -180,6 +186,12 @@ pub trait ResidentModel: Send {
     /// # Errors
     /// When the graph has an operation that the device cannot run.
     fn compile(&mut self, graph: Graph) -> Result<f64, DeviceError>;
+
+    /// What passes before such a pass can run, in seconds, which is no part of its cost:
+    /// on simulated hardware, reading what is taken to stand before a sequence.
+    fn lead_in(&mut self, _rows: &[Row]) -> f64 {
+        0.0
+    }
 
     /// Runs one pass in a compiled gear that holds all rows. Rows of one
     /// sequence stand together, in order, and continue its cache. Appends the
@@ -223,6 +235,11 @@ pub trait ResidentModel: Send {
     /// Bytes of KV cache that a token takes.
     fn kv_bytes_per_token(&self) -> u64;
 
+    /// Bytes of weights that a pass reads, where it is not those of the model's file.
+    fn pass_weight_bytes(&self) -> Option<u64> {
+        None
+    }
+
     /// What a compiled gear runs, for people and tools; `None` where it is not
     /// compiled.
     fn listing(&self, gear: usize) -> Option<Listing>;
@@ -243,7 +260,11 @@ pub const DEVICES: [(&str, &str); 4] = [
     ("cpu", "kernels of our own (AVX-512 VNNI, AVX2 or plain Rust); the default"),
     ("candle", "candle's kernels on the same quantised weights; for comparison"),
     ("candle-f32", "candle on weights expanded to f32; the reference"),
-    ("npu-sim:PROFILE", "the cpu device's tokens at the times that a profile of hardware gives"),
+    (
+        "npu-sim:PROFILE[=MODEL+...][@TOKENS]",
+        "the cpu device's tokens at the times that a profile of hardware gives, the models \
+         costed as themselves or as others, behind a document of so many tokens",
+    ),
 ];
 
 /// The device of that name.
@@ -251,9 +272,10 @@ pub const DEVICES: [(&str, &str); 4] = [
 /// # Errors
 /// One sentence that names the devices there are, or says what the device lacks.
 pub fn by_name(name: &str, options: DeviceOptions) -> Result<Box<dyn Device>, String> {
-    if let Some(profile) = name.strip_prefix("npu-sim:") {
-        let profile = npu_sim::Profile::open(profile).map_err(|error| error.to_string())?;
-        return Ok(Box::new(npu_sim::NpuSimDevice::new(profile, options)?));
+    if let Some(simulation) = name.strip_prefix("npu-sim:") {
+        let simulation = npu_sim::Simulation::parse(simulation).map_err(|e| e.to_string())?;
+        let cpu = Arc::new(cpu::CpuDevice::new(options)?);
+        return Ok(Box::new(npu_sim::NpuSimDevice::new(simulation, cpu)));
     }
     match name {
         "cpu" => Ok(Box::new(cpu::CpuDevice::new(options)?)),

@@ -25,7 +25,11 @@ pub struct Drafting<'a> {
     pub position: usize,
     /// Tokens drafted so far.
     pub drafted: usize,
-    /// Seconds of the passes that it stood in.
+    /// Passes that it stood in.
+    pub passes: usize,
+    /// Its rows in them.
+    pub rows: usize,
+    /// Seconds that they took.
     pub seconds: f64,
 }
 
@@ -92,12 +96,14 @@ fn pass(
         if whole {
             ready.push(i);
         }
-        ran.push(i);
+        ran.push((i, end - held));
         let tokens = &request.tokens[..end];
         parts.push(Part { sequence: request.sequence, tokens, wanted: usize::from(whole) });
     }
     let done = tier.pass(&mut parts, logits)?;
-    for i in ran {
+    for (i, rows) in ran {
+        requests[i].passes += 1;
+        requests[i].rows += rows;
         requests[i].seconds += done.seconds;
     }
     Ok(ready)

@@ -272,6 +272,9 @@ fn record(
         accepted: 1,
         committed: 2,
         rows: 5,
+        draft_tier: None,
+        draft_passes: 0,
+        draft_rows: 0,
         draft_milliseconds: 0.5,
         verify_milliseconds: 2.0,
         action: None,
@@ -279,6 +282,7 @@ fn record(
     };
     let committed = parts.len() as u32;
     RequestRecord {
+        device: String::new(),
         request: number,
         text: parts.concat(),
         token_ids: vec![1; parts.len()],
@@ -302,6 +306,7 @@ fn record(
         rounds: vec![round],
         totals: Totals { drafted: 4, accepted: 1, committed, ..Totals::default() },
         cached_tokens: 3,
+        prefill_rows: 0,
         preemptions: 0,
         memory: Default::default(),
         failures: Vec::new(),

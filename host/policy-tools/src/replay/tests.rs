@@ -60,6 +60,9 @@ fn answer(policies: &PolicyHost, host: &HostInfo, request: u64) {
             accepted,
             committed: accepted + 1,
             rows: drafted + 1,
+            draft_tier: None,
+            draft_passes: 0,
+            draft_rows: 0,
             draft_milliseconds: 0.0,
             verify_milliseconds: 20.0,
             action,
@@ -75,6 +78,7 @@ fn answer(policies: &PolicyHost, host: &HostInfo, request: u64) {
     };
     generation.finished(&[outcome]);
     generation.ended(&RequestRecord {
+        device: String::new(),
         request,
         text: String::new(),
         token_ids: Vec::new(),
@@ -89,6 +93,7 @@ fn answer(policies: &PolicyHost, host: &HostInfo, request: u64) {
         rounds,
         totals: Totals { decode_seconds: f64::from(ROUNDS) * 0.02, ..Totals::default() },
         cached_tokens: 0,
+        prefill_rows: 0,
         preemptions: 0,
         memory: MemoryRecord::default(),
         failures: Vec::new(),

@@ -70,6 +70,7 @@ impl Scheduler {
             told: 0,
             decided: (None, String::new()),
             spent: Default::default(),
+            prefill_rows: 0,
             prefill_seconds: 0.0,
             probe_seconds: 0.0,
             preemptions: 0,
@@ -198,11 +199,12 @@ impl Scheduler {
             .iter()
             .map(|tokens| tokens.iter().map(|&t| f64::from(probability(logits, t))).sum())
             .collect();
-        let seconds = std::mem::take(&mut request.spent).seconds;
-        let result = prompt::probe_result(probe.tier, &mass, seconds);
+        let spent = std::mem::take(&mut request.spent);
+        let result = prompt::probe_result(probe.tier, &mass, spent.seconds);
         request.probe_seconds += f64::from(result.milliseconds) / 1e3;
         request.facts.probes.push(result.clone());
-        request.probes.push(ProbeRecord { probe, result });
+        let (tokens, rows) = (request.prompt_tokens as u32, spent.rows as u32);
+        request.probes.push(ProbeRecord { probe, result, tokens, rows });
         self.plan(request)?;
         self.open(request, request.tier)
     }

@@ -29,6 +29,7 @@ impl Scheduler {
         let spent = std::mem::take(&mut request.spent);
         if request.phase == Phase::Prompt {
             request.phase = Phase::Rounds;
+            request.prefill_rows = spent.rows;
             request.prefill_seconds = spent.seconds;
         } else {
             acceptance.note(
@@ -45,6 +46,9 @@ impl Scheduler {
                 accepted: accepted as u32,
                 committed: committed as u32,
                 rows: spent.rows as u32,
+                draft_tier: drafted.tier.map(|tier| tier as u32),
+                draft_passes: drafted.passes as u32,
+                draft_rows: drafted.rows as u32,
                 draft_milliseconds: (drafted.seconds * 1e3) as f32,
                 verify_milliseconds: (spent.seconds * 1e3) as f32,
                 action,

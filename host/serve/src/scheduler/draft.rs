@@ -27,7 +27,7 @@ impl Scheduler {
                 || lookup::find(&request.tokens, others, ngram_min as usize, ngram_max as usize);
             if let Some(found) = drafter.uses_lookup().then(find).flatten() {
                 let tokens = lookup::draft(&mut request.tokens, others, found, length);
-                request.drafted = Drafted { drafter: Drafter::Lookup, tokens, seconds: 0.0 };
+                request.drafted = Drafted { drafter: Drafter::Lookup, tokens, ..Drafted::NONE };
             } else if let Some(tier) = draft_tier.filter(|_| drafter.uses_model()) {
                 by_model.push((tier as usize, i, length));
             }
@@ -71,10 +71,17 @@ impl Scheduler {
             drafts.extend(drafting(request, tier, *length));
         }
         let result = model::draft(&mut tiers.tiers[tier], &mut drafts, chunk, logits);
-        let done: Vec<(usize, f64)> = drafts.iter().map(|d| (d.drafted, d.seconds)).collect();
-        for (&(i, _), (tokens, seconds)) in with_room.iter().zip(done) {
-            let drafter = if tokens == 0 { Drafter::None } else { Drafter::Model };
-            self.running[i].drafted = Drafted { drafter, tokens, seconds };
+        let done = drafts.iter().map(|done| Drafted {
+            drafter: if done.drafted == 0 { Drafter::None } else { Drafter::Model },
+            tokens: done.drafted,
+            tier: Some(tier),
+            passes: done.passes,
+            rows: done.rows,
+            seconds: done.seconds,
+        });
+        let done: Vec<Drafted> = done.collect();
+        for (&(i, _), drafted) in with_room.iter().zip(done) {
+            self.running[i].drafted = drafted;
         }
         if let Err(error) = result {
             tracing::warn!("nothing was drafted: {error}");
@@ -107,6 +114,8 @@ fn drafting(request: &mut Running, tier: usize, length: usize) -> Option<model::
         sampler: &mut request.sampler,
         position,
         drafted: 0,
+        passes: 0,
+        rows: 0,
         seconds: 0.0,
     })
 }

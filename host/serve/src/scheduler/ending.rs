@@ -60,6 +60,7 @@ impl Scheduler {
             name: self.tiers.all()[request.tier].name().to_owned(),
         };
         RequestRecord {
+            device: self.tiers.info().device.clone(),
             request: request.number,
             token_ids: request.answer().to_vec(),
             text: request.text.into_text(),
@@ -67,6 +68,7 @@ impl Scheduler {
             // The last one always runs: its logits are the first that are wanted.
             cached_tokens: request.cached_tokens.min(request.prompt_tokens.saturating_sub(1))
                 as u32,
+            prefill_rows: request.prefill_rows as u32,
             finish_reason: request.finish.unwrap_or(FinishReason::Error),
             tier,
             policy: request.policy.identity().clone(),

@@ -82,6 +82,7 @@ pub(super) struct Running {
     pub decided: (Option<aio_core::Action>, String),
     /// What was run for the token that comes next.
     pub spent: Pass,
+    pub prefill_rows: usize,
     pub prefill_seconds: f64,
     pub probe_seconds: f64,
     pub preemptions: u32,
@@ -96,11 +97,22 @@ pub(super) struct Running {
 pub(super) struct Drafted {
     pub drafter: aio_core::Drafter,
     pub tokens: usize,
+    /// The tier that was asked, its passes and its rows in them.
+    pub tier: Option<usize>,
+    pub passes: usize,
+    pub rows: usize,
     pub seconds: f64,
 }
 
 impl Drafted {
-    pub const NONE: Self = Self { drafter: aio_core::Drafter::None, tokens: 0, seconds: 0.0 };
+    pub const NONE: Self = Self {
+        drafter: aio_core::Drafter::None,
+        tokens: 0,
+        tier: None,
+        passes: 0,
+        rows: 0,
+        seconds: 0.0,
+    };
 }
 
 impl Running {

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use aio_bench::engine::{self, EngineOptions};
-use aio_engine::device::{self, DeviceOptions};
+use aio_engine::device::DeviceOptions;
 use clap::Args;
 
 use super::progress::BenchProgress;
 use super::{prepare, publish};
+use crate::commands::open_device;
 use crate::commands::sources::tier_sources;
 
 /// Measure prefill, decode, and what a pass of n rows costs
@@ -70,8 +71,7 @@ pub(super) struct EngineArgs {
 
 /// Runs the command.
 pub(super) fn run(args: EngineArgs) -> anyhow::Result<ExitCode> {
-    let device = device::by_name(&args.device, DeviceOptions { threads: args.threads })
-        .map_err(anyhow::Error::msg)?;
+    let device = open_device(&args.device, DeviceOptions { threads: args.threads })?;
     let options = EngineOptions {
         threads: args.threads,
         peer: args.vs,

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use aio_bench::speculate::{self, Setting, SpeculateOptions};
-use aio_engine::device::{self, DeviceOptions};
+use aio_engine::device::DeviceOptions;
 use aio_serve::TierSource;
 use anyhow::{anyhow, bail};
 use clap::Args;
 
 use super::progress::BenchProgress;
 use super::{prepare, publish};
+use crate::commands::open_device;
 use crate::commands::sources::tier_sources;
 use crate::terminal;
 
@@ -86,8 +87,7 @@ pub(super) struct SpeculateArgs {
 
 /// Runs the command.
 pub(super) fn run(args: SpeculateArgs) -> anyhow::Result<ExitCode> {
-    let device = device::by_name(&args.device, DeviceOptions { threads: args.threads })
-        .map_err(anyhow::Error::msg)?;
+    let device = open_device(&args.device, DeviceOptions { threads: args.threads })?;
     let policies =
         args.policies.iter().map(|p| Setting::policy(p)).collect::<Result<Vec<_>, _>>()?;
     let options = SpeculateOptions {

@@ -4,14 +4,13 @@
 //! Memory is what this machine holds, not what the hardware would.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::cost::{CostModel, Sequence};
-use super::profile::{Mode, Profile};
+use super::cost::Sequence;
+use super::pricing::Pricing;
+use super::simulation::Simulation;
 use crate::clock::Clock;
-use crate::device::cpu::CpuDevice;
-use crate::device::{
-    Device, DeviceError, DeviceOptions, KvId, Listing, Logits, Memory, ResidentModel, Row,
-};
+use crate::device::{Device, DeviceError, KvId, Listing, Logits, Memory, ResidentModel, Row};
 use crate::gguf::GgufFile;
 use crate::graph::Graph;
 use crate::model::ModelDescription;
@@ -19,29 +18,53 @@ use crate::model::ModelDescription;
 /// Hardware that is only simulated.
 pub struct NpuSimDevice {
     name: String,
-    cpu: CpuDevice,
-    profile: Profile,
+    inner: Arc<dyn Device>,
+    simulation: Simulation,
     clock: Clock,
+    /// Models loaded so far.
+    loaded: AtomicUsize,
 }
 
 impl NpuSimDevice {
-    /// A device with that profile's costs, its clock at 0.
-    ///
-    /// # Errors
-    /// What the `cpu` device lacks.
-    pub fn new(profile: Profile, options: DeviceOptions) -> Result<Self, String> {
-        Ok(Self {
-            name: format!("npu-sim:{}", profile.name),
-            cpu: CpuDevice::new(options)?,
-            profile,
+    /// A device with those costs, its clock at 0. `inner` computes the tokens: the `cpu`
+    /// device, or one that answers as that does.
+    pub fn new(simulation: Simulation, inner: Arc<dyn Device>) -> Self {
+        Self {
+            name: format!("npu-sim:{}", simulation.name()),
+            inner,
+            simulation,
             clock: Clock::standing(),
-        })
+            loaded: AtomicUsize::new(0),
+        }
+    }
+
+    /// The shape whose costs the next model to be loaded is given.
+    fn next_costed<'a>(
+        &'a self,
+        loaded: &'a ModelDescription,
+    ) -> Result<&'a ModelDescription, DeviceError> {
+        let costed = &self.simulation.costed;
+        if costed.is_empty() {
+            return Ok(loaded);
+        }
+        let next = costed.get(self.loaded.fetch_add(1, Ordering::Relaxed));
+        let too_many = || {
+            DeviceError::Unsupported(format!(
+                "more models are loaded than {} costs; name one to be costed for each",
+                self.name
+            ))
+        };
+        next.map(|model| &model.description).ok_or_else(too_many)
     }
 }
 
 impl Device for NpuSimDevice {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn notice(&self) -> Option<String> {
+        Some(self.simulation.notice())
     }
 
     fn clock(&self) -> Clock {
@@ -53,101 +76,61 @@ impl Device for NpuSimDevice {
         gguf: Arc<GgufFile>,
         model: &ModelDescription,
     ) -> Result<Box<dyn ResidentModel>, DeviceError> {
-        let inner = self.cpu.load(gguf, model)?;
-        let gears = match (self.profile.mode, &self.profile.graphs) {
-            (Mode::Graph, Some(graphs)) => graphs.gears.clone(),
-            _ => inner.gears().to_vec(),
-        };
-        Ok(Box::new(Simulated {
-            name: self.name.clone(),
-            costs: CostModel::new(self.profile.clone(), model),
-            clock: self.clock.clone(),
-            inner,
-            gears,
-            compiled: Vec::new(),
-            traced: false,
-            sequences: Vec::new(),
-        }))
+        let costed = self.next_costed(model)?;
+        let inner = self.inner.load(gguf, model)?;
+        let Simulation { profile, document, .. } = &self.simulation;
+        let clock = self.clock.clone();
+        let pricing = Pricing::new(profile.clone(), costed, *document, inner.gears(), clock);
+        let name = self.name.clone();
+        Ok(Box::new(Simulated { name, inner, pricing, sequences: Vec::new() }))
     }
 }
 
 struct Simulated {
     name: String,
     inner: Box<dyn ResidentModel>,
-    costs: CostModel,
-    clock: Clock,
-    gears: Vec<usize>,
-    /// Gears whose graphs there are, the one used last at the end.
-    compiled: Vec<usize>,
-    /// Whether the model was traced, which only its first graph pays for.
-    traced: bool,
+    pricing: Pricing,
     /// Those of a pass, kept so that a round need not allocate.
     sequences: Vec<Sequence>,
 }
 
-impl Simulated {
-    /// Graphs that there may be at once.
-    fn most(&self) -> usize {
-        match (self.costs.profile().mode, &self.costs.profile().graphs) {
-            (Mode::Graph, Some(graphs)) => graphs.most,
-            _ => usize::MAX,
-        }
+impl ResidentModel for Simulated {
+    fn gears(&self) -> &[usize] {
+        self.pricing.gears()
     }
 
-    fn find_sequences(&mut self, rows: &[Row]) {
+    fn is_compiled(&self, gear: usize) -> bool {
+        self.pricing.is_compiled(gear)
+    }
+
+    fn compile_seconds(&self, gear: usize) -> Option<f64> {
+        Some(self.pricing.compile_seconds(gear))
+    }
+
+    fn compile(&mut self, graph: Graph) -> Result<f64, DeviceError> {
+        let gear = graph.gear;
+        if !self.inner.is_compiled(gear) {
+            self.inner.compile(graph)?;
+        }
+        Ok(self.pricing.compile(gear))
+    }
+
+    fn lead_in(&mut self, rows: &[Row]) -> f64 {
+        self.pricing.lead_in(rows.iter().filter(|row| row.position == 0).count())
+    }
+
+    fn run(&mut self, gear: usize, rows: &[Row], logits: &mut Logits) -> Result<f64, DeviceError> {
+        if !self.pricing.is_compiled(gear) {
+            return Err(DeviceError::BadPass(format!("gear {gear} is not compiled")));
+        }
+        self.inner.run(gear, rows, logits)?;
         self.sequences.clear();
         for of_one in rows.chunk_by(|a, b| a.kv == b.kv) {
             let context = of_one.last().map_or(0, |row| row.position as usize + 1);
             self.sequences.push(Sequence { rows: of_one.len(), context });
         }
-    }
-}
-
-impl ResidentModel for Simulated {
-    fn gears(&self) -> &[usize] {
-        &self.gears
-    }
-
-    fn is_compiled(&self, gear: usize) -> bool {
-        self.compiled.contains(&gear)
-    }
-
-    fn compile_seconds(&self, gear: usize) -> Option<f64> {
-        if self.is_compiled(gear) {
-            return Some(0.0);
-        }
-        let Some(compiling) = self.costs.compiling() else { return Some(0.0) };
-        Some(if self.traced { compiling.further } else { compiling.first })
-    }
-
-    fn compile(&mut self, graph: Graph) -> Result<f64, DeviceError> {
-        let gear = graph.gear;
-        let seconds = self.compile_seconds(gear).unwrap_or(0.0);
-        if !self.inner.is_compiled(gear) {
-            self.inner.compile(graph)?;
-        }
-        // Where there is no room for another one, the one that was not used for longest
-        // makes it.
-        while self.compiled.len() >= self.most() {
-            self.compiled.remove(0);
-        }
-        self.compiled.push(gear);
-        self.traced = true;
-        self.clock.advance(seconds);
-        Ok(seconds)
-    }
-
-    fn run(&mut self, gear: usize, rows: &[Row], logits: &mut Logits) -> Result<f64, DeviceError> {
-        let Some(place) = self.compiled.iter().position(|&compiled| compiled == gear) else {
-            return Err(DeviceError::BadPass(format!("gear {gear} is not compiled")));
-        };
-        self.inner.run(gear, rows, logits)?;
-        self.compiled[place..].rotate_left(1);
-        self.find_sequences(rows);
         let wanted = rows.iter().filter(|row| row.logits).count();
-        let seconds = self.costs.pass(gear, &self.sequences, wanted).seconds;
-        self.clock.advance(seconds);
-        Ok(seconds)
+        Ok(self.pricing.pass(gear, &mut self.sequences, wanted).seconds)
     }
 
     fn kv_open(&mut self) -> KvId {
@@ -182,8 +165,13 @@ impl ResidentModel for Simulated {
         self.inner.memory()
     }
 
+    /// As the hardware would hold them.
     fn kv_bytes_per_token(&self) -> u64 {
-        self.inner.kv_bytes_per_token()
+        self.pricing.costs().kv_bytes_per_token() as u64
+    }
+
+    fn pass_weight_bytes(&self) -> Option<u64> {
+        Some(self.pricing.costs().weight_bytes() as u64)
     }
 
     fn listing(&self, gear: usize) -> Option<Listing> {

@@ -176,11 +176,16 @@ impl Profile {
         let wrong = |reason: String| ProfileError::Wrong { name: name.to_owned(), reason };
         let profile: Self = toml::from_str(text)
             .map_err(|error| wrong(error.to_string().trim().replace('\n', " ")))?;
-        profile.check().map_err(wrong)?;
+        let at_its_line = |(key, reason): (&str, String)| match line_of(text, key) {
+            Some(line) => wrong(format!("line {line}: {reason}")),
+            None => wrong(reason),
+        };
+        profile.check().map_err(at_its_line)?;
         Ok(profile)
     }
 
-    fn check(&self) -> Result<(), String> {
+    /// The key that is wrong, and what it must be.
+    fn check(&self) -> Result<(), (&'static str, String)> {
         let positive = [
             ("weight_bytes", self.weight_bytes),
             ("kv_bytes", self.kv_bytes),
@@ -190,7 +195,7 @@ impl Profile {
             ("arithmetic.efficiency", self.arithmetic.efficiency),
         ];
         if let Some((key, value)) = positive.iter().find(|(_, v)| !v.is_finite() || *v <= 0.0) {
-            return Err(format!("{key} is {value}, but it must be more than 0"));
+            return Err((key, format!("{key} is {value}, but it must be more than 0")));
         }
         let Host { pass, launch, synchronisation } = self.host;
         let mut times = vec![
@@ -203,11 +208,16 @@ impl Profile {
             times.push(("graphs.each", graphs.each));
         }
         if let Some((key, time)) = times.iter().find(|(_, time)| !time.is_finite() || *time < 0.0) {
-            return Err(format!("{key} is {time}, but it must be a number of seconds, 0 or more"));
+            let must = "but it must be a number of seconds, 0 or more";
+            return Err((key, format!("{key} is {time}, {must}")));
         }
         match (self.mode, &self.launches, &self.graphs) {
-            (Mode::Eager, None, _) => Err("in mode eager it needs the section launches".into()),
-            (Mode::Graph, _, None) => Err("in mode graph it needs the section graphs".into()),
+            (Mode::Eager, None, _) => {
+                Err(("mode", "in mode eager it needs the section launches".into()))
+            }
+            (Mode::Graph, _, None) => {
+                Err(("mode", "in mode graph it needs the section graphs".into()))
+            }
             (Mode::Graph, _, Some(graphs)) => graphs.check(),
             (Mode::Eager, Some(_), _) => Ok(()),
         }
@@ -215,16 +225,32 @@ impl Profile {
 }
 
 impl Graphs {
-    fn check(&self) -> Result<(), String> {
+    fn check(&self) -> Result<(), (&'static str, String)> {
         let rising = self.gears.windows(2).all(|pair| pair[0] < pair[1]);
         if self.gears.first().is_none_or(|first| *first == 0) || !rising {
-            return Err("graphs.gears must be widths from 1, each wider than the last".into());
+            let must = "graphs.gears must be widths from 1, each wider than the last";
+            return Err(("graphs.gears", must.into()));
         }
         if self.most == 0 {
-            return Err("graphs.most is 0, but it must be at least 1".into());
+            return Err(("graphs.most", "graphs.most is 0, but it must be at least 1".into()));
         }
         Ok(())
     }
+}
+
+/// The line that a key stands in, counted from 1; `a.b` is the key b in the section a.
+fn line_of(text: &str, key: &str) -> Option<usize> {
+    let file = toml::de::DeTable::parse(text).ok()?;
+    let mut table = file.get_ref();
+    let mut at = None;
+    for part in key.split('.') {
+        let (name, value) = table.iter().find(|(name, _)| name.get_ref() == part)?;
+        at = Some(name.span().start);
+        if let toml::de::DeValue::Table(inner) = value.get_ref() {
+            table = inner;
+        }
+    }
+    Some(1 + text.get(..at?)?.matches('\n').count())
 }
 
 impl Launches {
@@ -259,17 +285,20 @@ mod tests {
     fn what_is_wrong_is_named() {
         let (name, text) = SHIPPED[2];
         for (from, to, told) in [
-            ("bandwidth = 1.6e12", "bandwidth = 0.0", "memory.bandwidth is 0, but it must be"),
+            ("bandwidth = 1.6e12", "bandwidth = -1.6", "memory.bandwidth is -1.6, but it must be"),
             ("pass = 12.37e-3", "pass = -1.0", "host.pass is -1, but it must be a number of"),
             ("gears = [1, 2", "gears = [2, 1", "graphs.gears must be widths from 1"),
+            ("gears = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]", "gears = []", "graphs.gears must"),
             ("most = 100", "most = 0", "graphs.most is 0"),
             ("mode = \"graph\"", "mode = \"eager\"", "in mode eager it needs the section launches"),
-            ("each = 86e-3", "eech = 86e-3", "unknown field `eech`"),
+            ("each = 86e-3", "eech = 86e-3", "unknown field `eech`, expected one of"),
             ("kv_bytes = 2.0", "kv_bytes = nan", "kv_bytes is NaN"),
         ] {
             assert!(text.contains(from), "{from}");
             let told_us = Profile::parse(name, &text.replace(from, to)).unwrap_err().to_string();
             assert!(told_us.contains(told) && !told_us.contains('\n'), "{told_us}");
+            let line = 1 + text[..text.find(from).unwrap()].matches('\n').count();
+            assert!(told_us.contains(&format!("line {line}")), "{told_us} is not of line {line}");
         }
         let unknown = Profile::open("tpu").unwrap_err().to_string();
         assert!(unknown.contains("'tpu'") && unknown.contains("ascend-910b-eager"), "{unknown}");
