@@ -71,13 +71,30 @@ pub fn read(
     Ok((prompts, absent))
 }
 
+/// So many rows of a file's text whose field is that value, evenly spread.
+///
+/// # Errors
+/// When one of them is no prompt.
+pub fn of_text(
+    name: &str,
+    text: &str,
+    only: (&str, &str),
+    count: usize,
+) -> Result<Vec<PromptText>, BenchError> {
+    read_text(&Rows { file: Path::new(name), only: Some(only) }, text, count)
+}
+
 fn read_file(rows: &Rows<'_>, count: usize) -> Result<Vec<PromptText>, BenchError> {
-    let file = rows.file;
-    let text = std::fs::read_to_string(file).map_err(|source| BenchError::File {
+    let text = std::fs::read_to_string(rows.file).map_err(|source| BenchError::File {
         doing: "read",
-        path: file.to_owned(),
+        path: rows.file.to_owned(),
         source,
     })?;
+    read_text(rows, &text, count)
+}
+
+fn read_text(rows: &Rows<'_>, text: &str, count: usize) -> Result<Vec<PromptText>, BenchError> {
+    let file = rows.file;
     let mut all = Vec::new();
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let row: Map<String, Value> = serde_json::from_str(line)

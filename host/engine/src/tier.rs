@@ -4,7 +4,7 @@
 //! It runs passes and keeps KV caches in step with token sequences. It must not
 //! know requests, drafts or policies.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aio_core::{Gear, TierFacts};
@@ -126,12 +126,13 @@ impl Part<'_> {
 /// One model, ready to answer or draft.
 pub struct Tier {
     name: String,
+    path: PathBuf,
     description: ModelDescription,
     context: usize,
     parameters: u64,
     weight_bytes: u64,
     tokenizer: Arc<Tokenizer>,
-    template: Option<ChatTemplate>,
+    template: Option<Arc<ChatTemplate>>,
     model: Box<dyn ResidentModel>,
     facts: TierFacts,
     clock: Clock,
@@ -160,9 +161,32 @@ impl Tier {
         let gguf = Arc::new(GgufFile::open(path).map_err(ModelError::from)?);
         let description = ModelDescription::from_gguf(&gguf)?;
         let tokenizer = Arc::new(Tokenizer::from_gguf(gguf.metadata())?);
-        let template = ChatTemplate::from_gguf(gguf.metadata(), &tokenizer)?;
-        let (parameters, weight_bytes) = weights_read(&gguf, &description)?;
-        let model = device.load(Arc::clone(&gguf), &description)?;
+        let template = ChatTemplate::from_gguf(gguf.metadata(), &tokenizer)?.map(Arc::new);
+        let context = context.unwrap_or(usize::MAX).min(description.context);
+        Self::load(name, &gguf, description, (tokenizer, template), device, context)
+    }
+
+    /// The same model on another device, which knows nothing of what passes cost there.
+    /// Its tokenizer and chat template, which take longest to open, are shared.
+    ///
+    /// # Errors
+    /// When the file is no longer there, or the device does not take it.
+    pub fn again(&self, device: &dyn Device) -> Result<Self, OpenError> {
+        let gguf = Arc::new(GgufFile::open(&self.path).map_err(ModelError::from)?);
+        let shared = (Arc::clone(&self.tokenizer), self.template.clone());
+        Self::load(&self.name, &gguf, self.description.clone(), shared, device, self.context)
+    }
+
+    fn load(
+        name: &str,
+        gguf: &Arc<GgufFile>,
+        description: ModelDescription,
+        (tokenizer, template): (Arc<Tokenizer>, Option<Arc<ChatTemplate>>),
+        device: &dyn Device,
+        context: usize,
+    ) -> Result<Self, OpenError> {
+        let (parameters, weight_bytes) = weights_read(gguf, &description)?;
+        let model = device.load(Arc::clone(gguf), &description)?;
         let weight_bytes = model.pass_weight_bytes().unwrap_or(weight_bytes);
         let gear = |&rows: &usize| Gear {
             rows: rows as u32,
@@ -173,7 +197,8 @@ impl Tier {
         let facts = TierFacts { gears: model.gears().iter().map(gear).collect() };
         let mut tier = Self {
             name: name.to_owned(),
-            context: context.unwrap_or(usize::MAX).min(description.context),
+            path: gguf.path().to_owned(),
+            context,
             description,
             parameters,
             weight_bytes,
@@ -250,7 +275,7 @@ impl Tier {
 
     /// The chat template, if the model has one.
     pub fn template(&self) -> Option<&ChatTemplate> {
-        self.template.as_ref()
+        self.template.as_deref()
     }
 
     /// Gears and what they cost, as measured so far.
@@ -282,6 +307,11 @@ impl Tier {
             self.model.compile(graph::build(&self.description, gear))?;
         }
         self.model.listing(gear).ok_or_else(too_wide)
+    }
+
+    /// Tokens that are taken to stand before every sequence, though they are not there.
+    pub fn tokens_before(&self) -> usize {
+        self.model.tokens_before()
     }
 
     /// Opens an empty sequence.

@@ -22,7 +22,16 @@ pub struct Runner {
 impl Runner {
     /// A runner over resident tiers, under policies that were loaded for them.
     pub fn new(tiers: Tiers, policies: Arc<PolicyHost>) -> Self {
-        Self { scheduler: Scheduler::new(tiers, policies, SchedulerOptions::ONE), requests: 0 }
+        Self::with_options(tiers, policies, SchedulerOptions::ONE)
+    }
+
+    /// The same with other options; what is said of more than one request does not matter.
+    pub fn with_options(
+        tiers: Tiers,
+        policies: Arc<PolicyHost>,
+        options: SchedulerOptions,
+    ) -> Self {
+        Self { scheduler: Scheduler::new(tiers, policies, options), requests: 0 }
     }
 
     /// The tiers.

@@ -69,6 +69,20 @@ impl Tiers {
         Ok(Self { tiers, info, clock: device.clock() })
     }
 
+    /// The same models on another device, which knows nothing of them yet.
+    ///
+    /// # Errors
+    /// When one of the files is no longer there, or the device does not take it.
+    pub fn again(&self, device: &dyn Device) -> Result<Self, TiersError> {
+        let again = |tier: &Tier| {
+            tier.again(device)
+                .map_err(|e| TiersError::Open { name: tier.name().to_owned(), source: Box::new(e) })
+        };
+        let tiers = self.tiers.iter().map(again).collect::<Result<Vec<_>, _>>()?;
+        let info = host_info(&tiers, device.name());
+        Ok(Self { tiers, info, clock: device.clock() })
+    }
+
     /// What does not change while the host runs.
     pub fn info(&self) -> &HostInfo {
         &self.info

@@ -9,8 +9,9 @@
 //!   costs that are flat come out flat.
 //! - Beyond the measured gears, and on a tier where nothing is measured yet, `e`
 //!   is [`UNKNOWN_EXPONENT`].
-//! - A gear that is not compiled yet costs, beside its pass, its compile time
-//!   over [`COMPILE_PASSES`] passes.
+//! - A gear that is not compiled costs, beside its pass, its compile time over the
+//!   passes that are to come ([`CostTable::expect_passes`]; [`COMPILE_PASSES`] where
+//!   nobody says how many): with few tokens left, a graph is not won back.
 //!
 //! Nothing here may know of drafts or requests.
 
@@ -22,8 +23,10 @@ use crate::Gear;
 /// and get to show that as soon as one wider pass is run.
 pub const UNKNOWN_EXPONENT: f32 = 0.6;
 
-/// Passes over which the compile time of a gear is spread.
+/// Passes over which the compile time of a gear is spread where nobody knows better.
 pub const COMPILE_PASSES: f32 = 32.0;
+/// Passes that are told apart: what is compiled for more than that is as good as there.
+const MOST_PASSES: f32 = 4096.0;
 
 /// Change of a measured cost, as a share, from which on guesses are made anew.
 const REGUESS: f32 = 0.03;
@@ -32,12 +35,20 @@ const REGUESS: f32 = 0.03;
 const SANE: std::ops::RangeInclusive<f32> = 1e-4..=1e8;
 
 /// What passes on one tier are expected to cost.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct CostTable {
     /// By rows, ascending.
     gears: Vec<GearCost>,
     /// Milliseconds of one row where nothing is measured.
     unmeasured: f32,
+    /// Passes that a compilation is spread over.
+    passes: f32,
+}
+
+impl Default for CostTable {
+    fn default() -> Self {
+        Self { gears: Vec::new(), unmeasured: 0.0, passes: COMPILE_PASSES }
+    }
 }
 
 /// A gear as a [`CostTable`] sees it.
@@ -48,13 +59,19 @@ pub struct GearCost {
     /// Expected milliseconds of a pass, with its share of a compilation to come.
     pub milliseconds: f32,
     /// The least that a pass can be hoped to cost, in milliseconds: what the next
-    /// smaller measured gear costs. The same as `milliseconds` for a measured gear.
+    /// smaller measured gear costs, and the share of a compilation. The same as
+    /// `milliseconds` for a measured gear.
     pub at_best: f32,
-    /// Whether `milliseconds` was measured.
+    /// Whether its pass was measured.
     pub measured: bool,
+    /// Whether its graph is there.
+    pub compiled: bool,
+    /// Milliseconds of a pass alone.
+    pass: f32,
+    /// Milliseconds of the compilation to come; 0 for a compiled gear.
+    to_compile: f32,
     /// Index among the facts.
     given: u32,
-    compiled: bool,
     /// The measured value that guesses were last made from; 0: none.
     guessed_from: f32,
 }
@@ -106,14 +123,14 @@ impl CostTable {
                 guess = true;
             }
             match fact.milliseconds {
-                Some(now) if gear.measured && now == gear.milliseconds => {}
+                Some(now) if gear.measured && now == gear.pass => {}
                 None if !gear.measured => {}
                 now => match sane(now) {
                     Some(now) => {
                         guess |= !gear.measured || (now / gear.guessed_from - 1.0).abs() > REGUESS;
                         gear.measured = true;
-                        gear.milliseconds = now;
-                        gear.at_best = now;
+                        gear.pass = now;
+                        gear.spread(now, self.passes);
                     }
                     None if gear.measured => return None,
                     None => {}
@@ -121,6 +138,22 @@ impl CostTable {
             }
         }
         Some(guess)
+    }
+
+    /// Says how many passes are to come, as far as one can see: what a compilation costs
+    /// is spread over them. Only the power of two counts, so that little changes from
+    /// round to round. Cheap where all gears are compiled.
+    pub fn expect_passes(&mut self, passes: f32) {
+        let passes = passes.clamp(1.0, MOST_PASSES).log2().floor().exp2();
+        if passes == self.passes {
+            return;
+        }
+        self.passes = passes;
+        for gear in self.gears.iter_mut().filter(|gear| gear.to_compile > 0.0) {
+            // Its pass at best, without the share that it had.
+            let at_best = gear.at_best - (gear.milliseconds - gear.pass);
+            gear.spread(at_best, passes);
+        }
     }
 
     /// Gears by rows, ascending.
@@ -182,8 +215,10 @@ impl CostTable {
                     milliseconds: 0.0,
                     at_best: 0.0,
                     measured: false,
-                    given,
                     compiled: fact.compiled,
+                    pass: 0.0,
+                    to_compile: 0.0,
+                    given,
                     guessed_from: 0.0,
                 },
             );
@@ -198,12 +233,18 @@ impl CostTable {
             .iter()
             .filter_map(compile)
             .fold(None, |most: Option<f32>, ms| Some(most.map_or(ms, |most| most.max(ms))));
-        let known =
-            |gear: &GearCost| Some((gear.rows, gear.milliseconds)).filter(|_| gear.measured);
+        let known = |gear: &GearCost| Some((gear.rows, gear.pass)).filter(|_| gear.measured);
         for i in 0..self.gears.len() {
             let rows = self.gears[i].rows;
             if self.gears[i].measured {
-                self.gears[i].guessed_from = self.gears[i].milliseconds;
+                let gear = &mut self.gears[i];
+                gear.guessed_from = gear.pass;
+                // Its graph may be gone again: some devices have room for a few.
+                gear.to_compile = match gear.compiled {
+                    true => 0.0,
+                    false => compile(gear).or(dearest).unwrap_or(0.0),
+                };
+                gear.spread(gear.pass, self.passes);
                 continue;
             }
             let below = self.gears[..i].iter().rev().find_map(known);
@@ -216,12 +257,21 @@ impl CostTable {
                 (None, None) => self.unmeasured * (rows as f32).powf(UNKNOWN_EXPONENT),
             };
             let gear = &mut self.gears[i];
-            let to_compile =
+            gear.pass = pass.clamp(*SANE.start(), *SANE.end());
+            gear.to_compile =
                 if gear.compiled { 0.0 } else { compile(gear).or(dearest).unwrap_or(pass) };
-            gear.milliseconds =
-                (pass + to_compile / COMPILE_PASSES).clamp(*SANE.start(), *SANE.end());
-            gear.at_best = below.map_or(gear.milliseconds, |(_, ms)| ms.min(gear.milliseconds));
+            let at_best = below.map_or(gear.pass, |(_, ms)| ms.min(gear.pass));
+            gear.spread(at_best, self.passes);
         }
+    }
+}
+
+impl GearCost {
+    /// Adds a compilation's share to the pass, and to what that costs at best.
+    fn spread(&mut self, at_best: f32, passes: f32) {
+        let share = self.to_compile / passes;
+        self.milliseconds = (self.pass + share).clamp(*SANE.start(), *SANE.end());
+        self.at_best = (at_best + share).clamp(*SANE.start(), self.milliseconds);
     }
 }
 
@@ -290,6 +340,34 @@ mod tests {
         wide.compile_milliseconds = Some(64.0);
         let table = table(&[gear(1, Some(10.0)), wide]);
         assert!((table.milliseconds(2) - 17.157).abs() < 1e-2);
+    }
+
+    #[test]
+    fn a_compilation_is_spread_over_the_passes_to_come() {
+        let uncompiled = |rows, milliseconds| Gear {
+            compiled: false,
+            compile_milliseconds: Some(64.0),
+            ..gear(rows, milliseconds)
+        };
+        // A wide one that was never run, and one whose graph made room for another.
+        let facts = [gear(1, Some(10.0)), uncompiled(4, None), uncompiled(8, Some(12.0))];
+        let mut table = table(&facts);
+        let pass = table.gears()[1].pass;
+        for (passes, share) in [(700.0, 0.125), (64.0, 1.0), (100.0, 1.0), (2.0, 32.0), (0.0, 64.0)]
+        {
+            table.expect_passes(passes);
+            let costs: Vec<f32> = table.gears().iter().map(|gear| gear.milliseconds).collect();
+            let expected = [10.0, pass + share, 12.0 + share];
+            let close = costs.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-3);
+            assert!(close, "{costs:?} for {passes} passes");
+            let at_best: Vec<f32> = table.gears().iter().map(|gear| gear.at_best).collect();
+            assert!((at_best[1] - 10.0 - share).abs() < 1e-3, "{at_best:?}");
+            // The same whether it is said before or after facts come in.
+            let mut anew = CostTable::default();
+            anew.expect_passes(passes);
+            anew.update(&facts, 10.0);
+            assert_eq!(anew.milliseconds(8), table.milliseconds(8));
+        }
     }
 
     #[test]

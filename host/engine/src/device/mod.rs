@@ -187,6 +187,12 @@ pub trait ResidentModel: Send {
     /// When the graph has an operation that the device cannot run.
     fn compile(&mut self, graph: Graph) -> Result<f64, DeviceError>;
 
+    /// Tokens that are taken to stand before every sequence: on simulated hardware, a
+    /// document that is costed and not there.
+    fn tokens_before(&self) -> usize {
+        0
+    }
+
     /// What passes before such a pass can run, in seconds, which is no part of its cost:
     /// on simulated hardware, reading what is taken to stand before a sequence.
     fn lead_in(&mut self, _rows: &[Row]) -> f64 {

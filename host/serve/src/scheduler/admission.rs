@@ -32,7 +32,11 @@ impl Scheduler {
             .collect::<Result<_, _>>()?;
         let facts = RequestFacts {
             request: number,
-            prompt_tokens: prompts.iter().map(|p| p.len() as u32).collect(),
+            prompt_tokens: prompts
+                .iter()
+                .zip(tiers)
+                .map(|(prompt, tier)| (prompt.len() + tier.tokens_before()) as u32)
+                .collect(),
             max_tokens: u32::try_from(request.max_tokens).unwrap_or(u32::MAX),
             temperature: request.sampling.temperature,
             chat: matches!(request.prompt, Prompt::Chat(_)),

@@ -37,7 +37,8 @@ impl Scheduler {
         let facts_since = |i: usize, told: usize| {
             let request: &Running = &self.running[i];
             let others = self.recent.of(self.tiers.info().tiers[request.tier].tokenizer);
-            request.round_facts(told, longest, others)
+            let before = self.tiers.all()[request.tier].tokens_before();
+            request.round_facts(told, before, longest, others)
         };
         let facts: Vec<_> = due.iter().map(|&i| facts_since(i, self.running[i].told)).collect();
         let asked = (!due.is_empty()).then(|| policy.rounds(&context, &facts));

@@ -174,10 +174,12 @@ impl Running {
         self.waited += now.saturating_sub(self.since).as_secs_f64();
     }
 
-    /// Where it stands; what is recent is what came after round `told`.
+    /// Where it stands; what is recent is what came after round `told`, and `before` are
+    /// tokens that its prompt is taken to stand behind.
     pub fn round_facts(
         &self,
         told: usize,
+        before: usize,
         longest_match: u32,
         others: &RecentAnswers,
     ) -> RoundFacts {
@@ -188,7 +190,7 @@ impl Running {
             request: self.number,
             tier: self.tier as u32,
             round: self.rounds.len() as u32,
-            prompt_tokens: self.prompt_tokens as u32,
+            prompt_tokens: (self.prompt_tokens + before) as u32,
             committed: self.committed() as u32,
             remaining: self.request.max_tokens.saturating_sub(self.committed()) as u32,
             draft: self.draft,

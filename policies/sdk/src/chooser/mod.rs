@@ -140,6 +140,10 @@ impl Chooser {
     /// Notes a request that is about to be answered on a tier, and whether a probe
     /// has made the draft tier read its prompt. [`Chooser::plan_draft`] does so too.
     pub fn admit(&mut self, tier: u32, facts: &RequestFacts) {
+        if let Some(of_tier) = self.tiers.get_mut(tier as usize) {
+            let to_come = of_tier.learned.to_come(0, facts.max_tokens);
+            of_tier.costs.expect_passes(to_come);
+        }
         self.update_costs(&facts.tiers);
         let Some(of_tier) = self.tiers.get(tier as usize) else { return };
         let mut request = Request::new(tier);
@@ -199,6 +203,7 @@ impl Chooser {
         only_admitted: bool,
     ) -> Vec<RoundDecision> {
         self.calls += 1;
+        self.expect_passes(requests);
         self.update_costs(&context.tiers);
         self.adopt(&context.acceptance);
         self.tiers.iter_mut().for_each(|tier| tier.strangers.forget());
@@ -251,6 +256,22 @@ impl Chooser {
     /// Requests that are remembered.
     pub fn remembered(&self) -> usize {
         self.requests.len()
+    }
+
+    /// Tells each tier how many passes its longest answer has before it: so many may win
+    /// back what a graph costs that is not compiled yet. A draft model has no fewer.
+    fn expect_passes(&mut self, requests: &[RoundFacts]) {
+        for (index, tier) in (0u32..).zip(&mut self.tiers) {
+            let to_come = |facts: &RoundFacts| {
+                let tokens = tier.learned.to_come(facts.committed, facts.remaining);
+                tokens / tokens_a_round(facts).max(1.0)
+            };
+            let of_tier = requests.iter().filter(|facts| facts.tier == index);
+            let passes = of_tier.map(to_come).fold(0.0, f32::max);
+            if passes > 0.0 {
+                tier.costs.expect_passes(passes);
+            }
+        }
     }
 
     /// Takes in what passes cost. A tier of which nothing is measured is judged by

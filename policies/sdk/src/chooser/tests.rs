@@ -164,3 +164,41 @@ fn a_draft_tier_of_which_nothing_is_measured_is_judged_by_its_size() {
     let one_row = chooser.tiers[0].costs.milliseconds(1);
     assert!((one_row - 22.3 / 3.0).abs() < 0.01, "{one_row}");
 }
+
+/// A device that compiles a graph for each gear: those of these rows are there.
+fn graphs(compiled: &[u32], compile_milliseconds: f32) -> TierFacts {
+    let mut facts = testing::measured(&[(1, 16.0), (2, 16.1), (4, 16.2), (8, 16.4), (16, 16.8)]);
+    for gear in &mut facts.gears {
+        gear.compiled = compiled.contains(&gear.rows);
+        gear.compile_milliseconds = Some(if gear.compiled { 0.0 } else { compile_milliseconds });
+    }
+    facts
+}
+
+/// What is drafted after a match of 12 tokens, with so many tokens left.
+fn length_with_graphs(compiled: &[u32], compile_milliseconds: f32, remaining: u32) -> u32 {
+    let mut driven = Driven::new(chooser(LOOKUP_ONLY));
+    driven.context.tiers[1] = graphs(compiled, compile_milliseconds);
+    driven.facts.remaining = remaining;
+    driven.round(12, 0).length
+}
+
+#[test]
+fn compiled_gears_are_preferred() {
+    // Where all are compiled, the widest that helps is taken; where they are not, one that
+    // is, unless compiling is soon won back.
+    assert_eq!(length_with_graphs(&[1, 2, 4, 8, 16], 0.0, 150), 15);
+    assert_eq!(length_with_graphs(&[1, 2, 4], 10_000.0, 150), 3);
+    assert_eq!(length_with_graphs(&[1, 2, 8], 10_000.0, 150), 7);
+    assert_eq!(length_with_graphs(&[1, 2, 8], 0.1, 150), 15);
+}
+
+#[test]
+fn a_graph_is_compiled_where_the_tokens_left_win_it_back() {
+    let wide = |remaining| length_with_graphs(&[1, 2], 86.0, remaining) > 1;
+    assert!(wide(1000), "hundreds of tokens win 86 ms back");
+    assert!(!wide(6), "six tokens do not");
+    // The answer's end comes nearer, and what was worth compiling no longer is.
+    let first = (1..200).find(|&remaining| wide(remaining)).unwrap();
+    assert!((8..100).contains(&first), "from {first} tokens on");
+}

@@ -2,6 +2,7 @@
 //! Arguments to calls of `aio-bench`, and reports to text, JSON and pictures.
 
 mod engine;
+mod paper;
 mod progress;
 mod serve;
 mod speculate;
@@ -26,6 +27,7 @@ Examples:
   aio bench engine --tiers qwen2.5-coder-1.5b --vs ~/llama.cpp/build/bin/llama-bench
   aio bench speculate --target qwen2.5-coder-1.5b --draft qwen2.5-coder-0.5b \\
       --prompts edits.jsonl --vs ~/llama.cpp/build/bin/llama-server --out report
+  aio bench paper --out report
   aio bench serve --url http://127.0.0.1:8080 --prompts questions.jsonl --clients 1,2,4,8")]
 pub struct BenchArgs {
     #[command(subcommand)]
@@ -36,6 +38,7 @@ pub struct BenchArgs {
 enum Command {
     Engine(engine::EngineArgs),
     Speculate(speculate::SpeculateArgs),
+    Paper(paper::PaperArgs),
     // Boxed: it has many more options than the others.
     Serve(Box<serve::ServeArgs>),
 }
@@ -48,6 +51,7 @@ pub fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Engine(args) => engine::run(args),
         Command::Speculate(args) => speculate::run(args),
+        Command::Paper(args) => paper::run(args),
         Command::Serve(args) => serve::run(*args),
     }
 }

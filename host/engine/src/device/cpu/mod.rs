@@ -37,7 +37,7 @@ use weights::Weights;
 
 /// Widths of a pass. The kernels need no padding, so a pass costs what its own rows
 /// cost; gears bound passes, size arenas and group measured costs.
-const GEARS: &[usize] = &[1, 2, 3, 4, 6, 8, 12, 16, 32, 64, 128, 256, 512];
+pub const GEARS: &[usize] = &[1, 2, 3, 4, 6, 8, 12, 16, 32, 64, 128, 256, 512];
 
 /// Environment variable that names the instruction set to use.
 const ISA_VARIABLE: &str = "AIO_CPU";

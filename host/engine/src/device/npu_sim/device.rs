@@ -115,6 +115,10 @@ impl ResidentModel for Simulated {
         Ok(self.pricing.compile(gear))
     }
 
+    fn tokens_before(&self) -> usize {
+        self.pricing.document()
+    }
+
     fn lead_in(&mut self, rows: &[Row]) -> f64 {
         self.pricing.lead_in(rows.iter().filter(|row| row.position == 0).count())
     }

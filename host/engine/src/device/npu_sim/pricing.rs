@@ -47,6 +47,11 @@ impl Pricing {
         &self.costs
     }
 
+    /// Tokens that every sequence is costed behind.
+    pub fn document(&self) -> usize {
+        self.document
+    }
+
     /// Widths of passes, narrow to wide.
     pub fn gears(&self) -> &[usize] {
         &self.gears

@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 use crate::graph::Op;
 
 /// The profiles that are part of the binary: names and texts.
-pub const SHIPPED: [(&str, &str); 3] = [
+pub const SHIPPED: [(&str, &str); 4] = [
     ("ascend-910b-hf", include_str!("profiles/ascend-910b-hf.toml")),
     ("ascend-910b-eager", include_str!("profiles/ascend-910b-eager.toml")),
     ("ascend-910b-graph", include_str!("profiles/ascend-910b-graph.toml")),
+    ("ascend-910b-native", include_str!("profiles/ascend-910b-native.toml")),
 ];
 
 /// Why a profile cannot be used.

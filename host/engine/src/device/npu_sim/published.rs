@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn the_models_are_known_by_their_names() {
-        assert_eq!(models(), ["openpangu-7b", "openpangu-1b"]);
+        assert_eq!(models(), ["openpangu-7b", "openpangu-1b", "r1-distill-qwen-1.5b"]);
         assert!(models().iter().all(|name| model(name).is_some()));
         assert!(model("gpt").is_none());
     }
