@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use aio_bench::analytic::{Analytic, AnalyticReport, Replayed};
@@ -54,6 +55,7 @@ fn simulated(
 fn a_replay_takes_what_the_whole_simulation_took_to_the_nanosecond() {
     let mut drafted = [0, 0];
     let mut probed = 0;
+    let mut said = BTreeMap::new();
     for (n, run) in RUNS.into_iter().enumerate() {
         // Costed as themselves and as others, compiled and not, near and far.
         let device = [
@@ -70,7 +72,9 @@ fn a_replay_takes_what_the_whole_simulation_took_to_the_nanosecond() {
         let mut analytic = Analytic::new(&simulation, &shapes).unwrap();
         let replayed = analytic.answer_all(records.iter().map(|record| (0.0, record))).unwrap();
         assert_eq!(analytic.clock().now().as_nanos(), clock, "{device}");
-        for (record, replayed) in records.iter().zip(&replayed) {
+        for (n, (record, replayed)) in records.iter().zip(&replayed).enumerate() {
+            let tokens = said.entry((record.tier.name.clone(), PROMPTS[n % PROMPTS.len()]));
+            assert_eq!(tokens.or_insert_with(|| record.token_ids.clone()), &record.token_ids);
             let close = |a: f64, b: f64| (a - b).abs() < 1e-7;
             let Replayed { began, first_token, ended, spent, .. } = *replayed;
             assert!(close(record.totals.seconds, ended - began), "{device}: {replayed:?}");
@@ -86,6 +90,18 @@ fn a_replay_takes_what_the_whole_simulation_took_to_the_nanosecond() {
         }
     }
     assert!(drafted.into_iter().all(|n| n > 3) && probed > 0, "{drafted:?}, {probed} probes");
+    the_cpu_says_the_same(said);
+}
+
+/// Whatever the hardware, the policy and the costs: tokens are the `cpu` device's.
+fn the_cpu_says_the_same(said: BTreeMap<(String, &str), Vec<u32>>) {
+    let mut runner = support::runner(&TIERS, "fixed", "").unwrap();
+    for ((tier, prompt), tokens) in said {
+        let policy = support::load("fixed", &format!(r#"{{"tier": "{tier}"}}"#), runner.tiers());
+        runner.replace_policies(policy);
+        let request = support::chat(prompt, 16, Sampling::default());
+        assert_eq!(support::answer(&mut runner, &request).token_ids, tokens, "{tier}: {prompt}");
+    }
 }
 
 #[test]

@@ -47,6 +47,8 @@ fn tokens_are_the_cpus_and_times_the_profiles() {
             assert_eq!(record.text, real.text);
             let repeated = support::answer(&mut again, &request(temperature));
             assert_eq!(reproducible(&record), reproducible(&repeated));
+            let clock = |runner: &Runner| runner.tiers().clock().now().as_nanos();
+            assert_eq!(clock(&simulated), clock(&again));
         }
     }
 }

@@ -9,13 +9,16 @@ use aio_engine::device::npu_sim::{CostModel, Profile, SHIPPED, Sequence};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use super::device_replay::{self, ReplayArgs};
+
 /// List devices, and look at the profiles of simulated hardware
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   aio device show ascend-910b-graph
   aio device check
-  aio device check ascend-910b-eager --json | jq '[.[].error]'")]
+  aio device check ascend-910b-eager --json | jq '[.[].error]'
+  aio device replay records.jsonl --requests 5000 --rate 0.5")]
 pub struct DeviceArgs {
     #[command(subcommand)]
     command: DeviceCommand,
@@ -37,6 +40,7 @@ enum DeviceCommand {
         #[arg(long)]
         json: bool,
     },
+    Replay(ReplayArgs),
     /// Hold a profile's predictions against what was measured of the hardware; exits with 1
     /// where one is off by more than 15 %
     Check {
@@ -53,6 +57,7 @@ pub fn run(args: &DeviceArgs) -> anyhow::Result<ExitCode> {
     match &args.command {
         DeviceCommand::List { json } => list(*json)?,
         DeviceCommand::Show { profile, json } => show(profile, *json)?,
+        DeviceCommand::Replay(args) => return device_replay::run(args),
         DeviceCommand::Check { profile, json } => return check(profile.as_deref(), *json),
     }
     Ok(ExitCode::SUCCESS)

@@ -10,6 +10,7 @@
 mod records;
 mod report;
 mod spent;
+mod sweep;
 
 use std::collections::VecDeque;
 
@@ -22,6 +23,7 @@ use aio_engine::model::ModelDescription;
 pub use records::read as read_records;
 pub use report::{AnalyticReport, Distribution};
 pub use spent::{Spent, SpentBy};
+pub use sweep::{SweepOptions, sweep};
 
 /// Why a record cannot be put on hardware.
 #[derive(Debug, thiserror::Error)]

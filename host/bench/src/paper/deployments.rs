@@ -7,6 +7,8 @@ use aio_policy::PolicySource;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::Kind;
+
 /// A way to serve the two models.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Deployment {
@@ -25,6 +27,9 @@ pub struct Deployment {
     pub policy: &'static str,
     /// Its configuration.
     pub config: Value,
+    /// Another one for prompts of a kind, where what kind they are is taken as known.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub by_kind: Vec<(Kind, Value)>,
 }
 
 /// Tokens that a draft model guesses each round.
@@ -36,8 +41,10 @@ pub const SMALL: &str = "static 1B";
 pub const LARGE: &str = "static 7B";
 /// The large one with the small one's drafts.
 pub const LARGE_DRAFT: &str = "static 7B, draft model";
-/// The paper's own orchestration.
+/// The paper's own orchestration, with the acting small model's probe.
 pub const PAPERS: &str = "A-IO, the paper's rules";
+/// The same with a probe that is always right.
+pub const PAPERS_KNOWN: &str = "A-IO, classes known";
 
 impl Deployment {
     /// All of them, for models of these names.
@@ -50,6 +57,7 @@ impl Deployment {
             published,
             policy: "fixed",
             config,
+            by_kind: Vec::new(),
         };
         // "n-gram 6, lookahead 2".
         let lookup = |tier: &TierInfo| {
@@ -92,6 +100,30 @@ impl Deployment {
                 published: Some(19.8),
                 policy: "aio",
                 config: json!({"preset": "paper"}),
+                by_kind: Vec::new(),
+            },
+            Self {
+                name: PAPERS_KNOWN,
+                about: "the same, the probe's answer replaced by what kind the prompt is: the \
+                        paper's probe is right of 92 in 100, that of the model that acts here is \
+                        mostly not sure",
+                adapts: false,
+                ours: false,
+                published: Some(19.8),
+                policy: "aio",
+                config: json!({"preset": "paper"}),
+                // Never sure, and then what the kind's rule is.
+                by_kind: [
+                    (Kind::Code, plain(small)),
+                    (Kind::Qa, lookup(large)),
+                    (Kind::Math, lookup(large)),
+                ]
+                .map(|(kind, setting)| {
+                    let rules =
+                        json!({"preset": "paper", "entropy_threshold": 0.0, "unsure": setting});
+                    (kind, rules)
+                })
+                .into(),
             },
             Self {
                 name: "aio",
@@ -102,6 +134,7 @@ impl Deployment {
                 published: None,
                 policy: "aio",
                 config: json!({}),
+                by_kind: Vec::new(),
             },
             Self {
                 name: "goodput on the 7B",
@@ -111,6 +144,7 @@ impl Deployment {
                 published: None,
                 policy: "goodput",
                 config: json!({}),
+                by_kind: Vec::new(),
             },
         ]
     }
@@ -118,7 +152,7 @@ impl Deployment {
     /// Drafts of fixed lengths, for the question of how long they should be: by the small
     /// model, and by lookup.
     pub fn sweep(small: &TierInfo, large: &TierInfo) -> Vec<(Drafts, u32, Value)> {
-        let model = [1, 2, 3, 4, 6, 8, 12, 16].map(|length| {
+        let model = [1, 2, 3, 4, 6, 8, 12].map(|length| {
             let config = json!({
                 "tier": large.name, "drafter": "model", "draft_length": length,
                 "draft_tier": small.name,
@@ -137,6 +171,12 @@ impl Deployment {
     /// Where its policy comes from.
     pub fn source(&self) -> PolicySource {
         PolicySource::Builtin(self.policy)
+    }
+
+    /// Its configuration for prompts of a kind.
+    pub fn config_for(&self, kind: Kind) -> &Value {
+        let of_kind = self.by_kind.iter().find(|(of, _)| *of == kind);
+        of_kind.map_or(&self.config, |(_, config)| config)
     }
 }
 

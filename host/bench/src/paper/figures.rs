@@ -1,6 +1,8 @@
 //! What the runs come to: a deployment on one kind of hardware, the price of a step, and
 //! what drafts of one length bring.
 
+use std::collections::BTreeMap;
+
 use aio_core::RequestRecord;
 use aio_engine::device::npu_sim::{Cost, CostModel, Sequence, published};
 use serde::Serialize;
@@ -37,6 +39,8 @@ pub struct Cell {
     pub bytes_per_token: f64,
     /// Requests that the small model answered.
     pub answered_by_small: usize,
+    /// Requests by what their plans call them.
+    pub labels: BTreeMap<String, usize>,
     /// Requests.
     pub requests: usize,
     /// Tokens of all answers.
@@ -87,6 +91,9 @@ impl Cell {
             .filter(|_| profile == super::PROFILES[0] && context == super::CONTEXTS[0]);
         let decode = spent.decode();
         let rounds = || records.iter().flat_map(|record| &record.rounds);
+        let mut labels = BTreeMap::new();
+        let labelled = records.iter().filter(|record| !record.plan.label.is_empty());
+        labelled.for_each(|r| *labels.entry(r.plan.label.clone()).or_default() += 1);
         let committed: u64 = records.iter().map(|r| u64::from(r.totals.committed)).sum();
         Self {
             profile: profile.to_owned(),
@@ -100,6 +107,7 @@ impl Cell {
             first_token: Summary::of(&first),
             bytes_per_token: ratio(decode.weight_bytes + decode.kv_bytes, tokens),
             answered_by_small: records.iter().filter(|record| record.tier.index == 0).count(),
+            labels,
             requests: records.len(),
             tokens: committed,
             rounds: rounds().count() as u64,

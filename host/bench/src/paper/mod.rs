@@ -49,6 +49,9 @@ const ROOM: usize = 512;
 /// Bytes of logits that are remembered of each model.
 const REMEMBERED: usize = 3 << 29;
 
+/// Prompts of each kind for which drafts of several lengths are looked at.
+const SWEPT: usize = 2;
+
 /// What to run.
 #[derive(Debug, Clone)]
 pub struct PaperOptions {
@@ -132,7 +135,12 @@ pub fn run(
                         progress.step(&format!("{context}: {}, {doing}", deployment.name));
                         let device = bench.device(profile, document)?;
                         let source = deployment.source();
-                        Arc::new(bench.answers(&device, &source, &deployment.config)?)
+                        Arc::new(bench.answers(
+                            &device,
+                            &source,
+                            &|kind| deployment.config_for(kind),
+                            prompts.len(),
+                        )?)
                     }
                 };
                 recorded = Some(Arc::clone(&records));
@@ -146,7 +154,10 @@ pub fn run(
     for (drafts, length, config) in sweep {
         progress.step(&format!("drafts by {drafts:?} of {length}"));
         let device = bench.device(PROFILES[0], document)?;
-        let records = bench.answers(&device, &PolicySource::Builtin("fixed"), &config)?;
+        // Drafts in vain are what takes long here, so fewer prompts must do.
+        let some = prompts.len().min(Kind::ALL.len() * SWEPT);
+        let source = PolicySource::Builtin("fixed");
+        let records = bench.answers(&device, &source, &|_| &config, some)?;
         for profile in PROFILES {
             let replayed = bench.replay(profile, document, &records)?;
             report.sweep.push(SweepPoint::new(profile, drafts, length, &records, &replayed));
@@ -176,26 +187,36 @@ impl Bench<'_> {
         Ok(NpuSimDevice::new(simulation(profile, document)?, Arc::clone(&self.acting)))
     }
 
-    /// Answers all prompts under a policy that knows nothing yet, on hardware on which
+    /// Answers the first `count` prompts under a policy that knows nothing yet, on hardware on which
     /// nothing is compiled yet.
-    fn answers(
+    fn answers<'c>(
         &mut self,
         device: &NpuSimDevice,
         source: &PolicySource,
-        config: &Value,
+        config: &dyn Fn(Kind) -> &'c Value,
+        count: usize,
     ) -> Result<Vec<RequestRecord>, BenchError> {
         let tiers = self.tiers.again(device)?;
-        let setup = Setup { config: Some(config.to_string()), ..Setup::new(tiers.info().clone()) };
-        let policy = PolicyHost::load(&self.runtime, source, setup, Default::default())?;
+        let load = |kind: &Kind| {
+            let config = Some(config(*kind).to_string());
+            let setup = Setup { config, ..Setup::new(tiers.info().clone()) };
+            PolicyHost::load(&self.runtime, source, setup, Default::default()).map(Arc::new)
+        };
+        // What learns, learns from all kinds.
+        let same = Kind::ALL.iter().all(|kind| config(*kind) == config(Kind::ALL[0]));
+        let kinds = if same { &Kind::ALL[..1] } else { &Kind::ALL[..] };
+        let policies = kinds.iter().map(load).collect::<Result<Vec<_>, _>>()?;
         // Documents are others each time, so nothing is kept; and lookup is the paper's:
         // the prompt and the answer so far.
         let one = SchedulerOptions { kept_prefixes: 0, recent_tokens: 0, ..SchedulerOptions::ONE };
-        let mut runner = Runner::with_options(tiers, Arc::new(policy), one);
+        let mut runner = Runner::with_options(tiers, Arc::clone(&policies[0]), one);
         let mut records = Vec::with_capacity(self.prompts.len());
-        for (n, prompt) in self.prompts.iter().enumerate() {
+        for (n, prompt) in self.prompts.iter().enumerate().take(count) {
             let messages = Prompt::Chat(vec![Message::user(&prompt.text)]);
             let greedy = Sampling { temperature: 0.0, ..Sampling::default() };
             let request = Request::new(messages, self.max_tokens, greedy);
+            let of_kind = kinds.iter().position(|kind| *kind == prompt.kind).unwrap_or(0);
+            runner.replace_policies(Arc::clone(&policies[of_kind]));
             let record = runner.run(&request, &mut Nobody)?;
             let said = self.said.entry((record.tier.index, n));
             let first = said.or_insert_with(|| record.token_ids.clone());

@@ -4,7 +4,7 @@
 use minijinja::value::Serde;
 use minijinja::{Environment, Value, context};
 
-use super::deployments::{Drafts, LARGE, LARGE_DRAFT, PAPERS, SMALL};
+use super::deployments::{Drafts, LARGE, LARGE_DRAFT, PAPERS_KNOWN, SMALL};
 use super::report::PaperReport;
 use super::{PROFILES, profile};
 use crate::BenchError;
@@ -161,7 +161,7 @@ impl PaperReport {
     /// Where the time of a token goes.
     fn time(&self) -> String {
         let chart = |name: &&str| {
-            let names = [SMALL, LARGE, LARGE_DRAFT, PAPERS, "aio", "goodput on the 7B"];
+            let names = [SMALL, LARGE, LARGE_DRAFT, PAPERS_KNOWN, "aio", "goodput on the 7B"];
             let cells = names.iter().filter_map(|n| self.cell(name, self.near(), n));
             let stack = |cell: &super::Cell| {
                 let tokens = (cell.tokens - cell.requests as u64).max(1) as f64;

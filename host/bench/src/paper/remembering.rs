@@ -2,8 +2,8 @@
 //! (law 1), so what they were once they are always. Runs that say the same tokens under
 //! many policies and at many costs compute them once, whatever passes they come in.
 //!
-//! What is asked for first, or does not fit the memory that it may take, another device
-//! computes. It must not know costs or clocks.
+//! What is asked for first, or was forgotten because memory for more was needed, another
+//! device computes. It must not know costs or clocks.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -49,7 +49,8 @@ impl Device for RememberingDevice {
                     model: self.inner.load(gguf, model)?,
                     description: model.clone(),
                     rows: HashMap::new(),
-                    left: self.budget,
+                    most: self.budget / (size_of::<f32>() * model.vocabulary.max(1)),
+                    asked: 0,
                     logits: Logits::default(),
                 };
                 let shared = Arc::new(Mutex::new(remembered));
@@ -82,9 +83,11 @@ fn extended(prefix: Prefix, token: u32) -> Prefix {
 /// A model, and the logits after the prefixes that it was asked about.
 struct Remembered {
     model: Box<dyn ResidentModel>,
-    rows: HashMap<Prefix, Arc<[f32]>>,
-    /// Bytes that there is still room for.
-    left: usize,
+    rows: HashMap<Prefix, Kept>,
+    /// Rows that there is room for.
+    most: usize,
+    /// Counts what is asked for.
+    asked: u64,
     description: ModelDescription,
     logits: Logits,
 }
@@ -100,13 +103,34 @@ impl Remembered {
         Ok(gear)
     }
 
-    /// Keeps a row, if there is room.
-    fn keep(&mut self, prefix: Prefix, row: &Arc<[f32]>) {
-        let bytes = size_of_val::<[f32]>(row);
-        if bytes <= self.left && self.rows.insert(prefix, Arc::clone(row)).is_none() {
-            self.left -= bytes;
-        }
+    /// The logits after a prefix, where they are known.
+    fn find(&mut self, prefix: Prefix) -> Option<Arc<[f32]>> {
+        self.asked += 1;
+        let kept = self.rows.get_mut(&prefix)?;
+        kept.asked = self.asked;
+        Some(Arc::clone(&kept.row))
     }
+
+    /// Keeps a row. Where there is no room, the half goes that was not asked for longest:
+    /// answers are said again and again, what was drafted in vain is not.
+    fn keep(&mut self, prefix: Prefix, row: &Arc<[f32]>) {
+        if self.rows.len() >= self.most {
+            let mut all: Vec<u64> = self.rows.values().map(|kept| kept.asked).collect();
+            if all.is_empty() {
+                return;
+            }
+            let middle = all.len() / 2;
+            let (_, &mut bound, _) = all.select_nth_unstable(middle);
+            self.rows.retain(|_, kept| kept.asked > bound);
+        }
+        self.rows.insert(prefix, Kept { row: Arc::clone(row), asked: self.asked });
+    }
+}
+
+/// A row, and when it was last asked for.
+struct Kept {
+    row: Arc<[f32]>,
+    asked: u64,
 }
 
 /// A sequence by its tokens, of which the model holds as many as were computed.
@@ -208,7 +232,7 @@ impl Remembering {
         }
         let wanted = rows.iter().filter(|row| row.logits).map(|row| row.position as usize);
         let mut known: Vec<(usize, Option<Arc<[f32]>>)> =
-            wanted.map(|i| (i, shared.rows.get(&sequence.prefixes[i]).cloned())).collect();
+            wanted.map(|i| (i, shared.find(sequence.prefixes[i]))).collect();
         let absent: Vec<usize> =
             known.iter().filter(|(_, row)| row.is_none()).map(|(i, _)| *i).collect();
         let computed = sequence.compute(shared, &absent)?;

@@ -5,7 +5,7 @@ use aio_core::{MIX_STEP, mix};
 
 /// Random numbers from a seed (SplitMix64).
 #[derive(Debug, Clone)]
-pub(super) struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
     /// The numbers of a seed and what else tells them apart.
@@ -66,7 +66,7 @@ impl Random {
 
 /// When requests arrive, in seconds, at `rate` a second, independently of each
 /// other: the Poisson process.
-pub(super) fn poisson(rate: f64, random: Random) -> impl Iterator<Item = f64> {
+pub(crate) fn poisson(rate: f64, random: Random) -> impl Iterator<Item = f64> {
     let mut random = random;
     let mut at = 0.0;
     std::iter::from_fn(move || {

@@ -12,7 +12,7 @@
 //! engine are not in it.
 
 mod answer;
-mod arrivals;
+pub(crate) mod arrivals;
 mod client;
 mod drive;
 mod failure;
