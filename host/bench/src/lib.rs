@@ -7,12 +7,14 @@
 //! between us and the peer, because the machines that this runs on drift, and
 //! report medians with their spread and ratios of paired measurements. [`serve`]
 //! measures servers by what they send: it knows the protocol and nothing of us.
+//! [`calibrate`] measures the machine itself and fits a cost model's numbers to it.
 //!
 //! This crate must not know the command line or how models are fetched; the first
 //! two measure through the same [`aio_engine::Tier`] and [`aio_serve::Runner`] that
 //! answer requests, so that what is measured is what is served.
 
 pub mod bandwidth;
+pub mod calibrate;
 pub mod chart;
 pub mod engine;
 mod error;

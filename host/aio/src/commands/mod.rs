@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod config;
 pub mod device;
+mod device_calibrate;
 pub mod graph;
 pub mod models;
 pub mod policy;

@@ -2,7 +2,7 @@
 //! Arguments to calls of `aio-bench`, and reports to text, JSON and pictures.
 
 mod engine;
-mod progress;
+pub(super) mod progress;
 mod serve;
 mod speculate;
 

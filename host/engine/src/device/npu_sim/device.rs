@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::cost::{CostModel, Sequence};
 use super::profile::{Mode, Profile};
+use super::stored::StoredWeights;
 use crate::clock::Clock;
 use crate::device::cpu::CpuDevice;
 use crate::device::{
@@ -53,14 +54,15 @@ impl Device for NpuSimDevice {
         gguf: Arc<GgufFile>,
         model: &ModelDescription,
     ) -> Result<Box<dyn ResidentModel>, DeviceError> {
-        let inner = self.cpu.load(gguf, model)?;
+        let inner = self.cpu.load(Arc::clone(&gguf), model)?;
+        let stored = StoredWeights::of(&gguf, model)?;
         let gears = match (self.profile.mode, &self.profile.graphs) {
             (Mode::Graph, Some(graphs)) => graphs.gears.clone(),
             _ => inner.gears().to_vec(),
         };
         Ok(Box::new(Simulated {
             name: self.name.clone(),
-            costs: CostModel::new(self.profile.clone(), model),
+            costs: CostModel::stored(self.profile.clone(), model, &stored),
             clock: self.clock.clone(),
             inner,
             gears,

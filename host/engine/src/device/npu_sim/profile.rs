@@ -1,9 +1,11 @@
 //! What hardware costs, as a file in TOML. Knows no model.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::calibration::Calibration;
 use crate::graph::Op;
 
 /// The profiles that are part of the binary: names and texts.
@@ -67,12 +69,24 @@ pub struct Profile {
     pub mode: Mode,
     /// Bytes that a component of a weight takes there.
     pub weight_bytes: f64,
+    /// Whether a model whose file is at hand takes there what its weights take in the file,
+    /// in place of `weight_bytes` a component.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub weights_as_in_file: bool,
     /// Bytes that a component of a key or value takes there.
     pub kv_bytes: f64,
     /// Reading.
     pub memory: Memory,
     /// Computing.
     pub arithmetic: Arithmetic,
+    /// Unpacking weights for computing, where that takes time of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unpacking: Option<Unpacking>,
+    /// The share of `arithmetic` at which weights of a format are multiplied and unpacked, by
+    /// the format's name (`Q4_K`), where a model's file is at hand; all of it where nothing
+    /// is said.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub formats: BTreeMap<String, f64>,
     /// What the host does for a pass.
     pub host: Host,
     /// Kernels of each operation, where they are launched one by one.
@@ -81,6 +95,9 @@ pub struct Profile {
     /// Compiled graphs, where there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub graphs: Option<Graphs>,
+    /// What was measured, where the profile is of a machine that it was measured on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
 }
 
 /// The device's memory.
@@ -103,6 +120,21 @@ pub struct Arithmetic {
     pub operations: f64,
     /// The share of it that is reached.
     pub efficiency: f64,
+    /// The share of it that attention reaches, where it has kernels with a speed of their
+    /// own: it then is a step by itself, beside which no weights are read or multiplied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attention: Option<f64>,
+}
+
+/// Unpacking quantised weights, where kernels do that as they multiply: once for a tile of
+/// rows, so that a pass costs the less for a row the fuller its tiles are.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unpacking {
+    /// Most rows of a tile.
+    pub tile: usize,
+    /// Components of weights unpacked in a second.
+    pub components: f64,
 }
 
 /// The host's part in a pass. It runs ahead of the device: the slower of the two is what a
@@ -192,6 +224,10 @@ impl Profile {
         if let Some((key, value)) = positive.iter().find(|(_, v)| !v.is_finite() || *v <= 0.0) {
             return Err(format!("{key} is {value}, but it must be more than 0"));
         }
+        self.check_kernels()?;
+        if let Some(calibration) = &self.calibration {
+            calibration.check()?;
+        }
         let Host { pass, launch, synchronisation } = self.host;
         let mut times = vec![
             ("host.pass", pass),
@@ -211,6 +247,21 @@ impl Profile {
             (Mode::Graph, _, Some(graphs)) => graphs.check(),
             (Mode::Eager, Some(_), _) => Ok(()),
         }
+    }
+
+    /// Looks at what kernels with speeds of their own say.
+    fn check_kernels(&self) -> Result<(), String> {
+        let mut speeds = Vec::new();
+        speeds.extend(self.arithmetic.attention.map(|v| ("arithmetic.attention".to_owned(), v)));
+        speeds.extend(self.unpacking.map(|v| ("unpacking.components".to_owned(), v.components)));
+        speeds.extend(self.formats.iter().map(|(name, v)| (format!("formats.{name}"), *v)));
+        if let Some((key, value)) = speeds.iter().find(|(_, v)| !v.is_finite() || *v <= 0.0) {
+            return Err(format!("{key} is {value}, but it must be more than 0"));
+        }
+        if self.unpacking.is_some_and(|unpacking| unpacking.tile == 0) {
+            return Err("unpacking.tile is 0, but it must be at least 1".into());
+        }
+        Ok(())
     }
 }
 
@@ -255,6 +306,9 @@ mod tests {
         }
     }
 
+    const CALIBRATION: &str = "[calibration]\nmachine = 'm'\ninstruction_set = 'avx2'\n\
+        threads = 0\nrounds = 3\nmodels = ['a']\nrows = []\n[host]";
+
     #[test]
     fn what_is_wrong_is_named() {
         let (name, text) = SHIPPED[2];
@@ -266,6 +320,11 @@ mod tests {
             ("mode = \"graph\"", "mode = \"eager\"", "in mode eager it needs the section launches"),
             ("each = 86e-3", "eech = 86e-3", "unknown field `eech`"),
             ("kv_bytes = 2.0", "kv_bytes = nan", "kv_bytes is NaN"),
+            ("320e12", "320e12\nattention = 0.0", "arithmetic.attention is 0, but it must be"),
+            ("[host]", "[formats]\nQ4_K = -1.0\n[host]", "formats.Q4_K is -1, but it must be"),
+            ("[host]", "[unpacking]\ntile = 0\ncomponents = 1.0\n[host]", "unpacking.tile is 0"),
+            ("[host]", "[unpacking]\ntile = 5\ncomponents = inf\n[host]", "unpacking.components"),
+            ("[host]", CALIBRATION, "threads and calibration.rounds must be at least 1"),
         ] {
             assert!(text.contains(from), "{from}");
             let told_us = Profile::parse(name, &text.replace(from, to)).unwrap_err().to_string();
