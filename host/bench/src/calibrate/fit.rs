@@ -19,8 +19,8 @@ use super::simplex;
 /// Error from which it counts by its size.
 const LARGE_ERROR: f64 = 0.05;
 /// How loosely numbers are held to usual values, and formats to the same speed.
-const HOLD: f64 = 0.002;
-const HOLD_FORMATS: f64 = 0.01;
+const HOLD: f64 = 0.0005;
+const HOLD_FORMATS: f64 = 0.002;
 /// Numbers in front of the formats' in a point.
 const COMMON: usize = 5;
 
