@@ -8,6 +8,7 @@ mod support;
 use std::path::Path;
 use std::process::Command;
 
+use aio_engine::device::npu_sim::Profile;
 use support::refused::{assert_says, sentence};
 
 /// The binary with an empty cache and no way to the network.
@@ -334,4 +335,100 @@ fn profiles_of_hardware_are_checked_against_what_was_published() {
     assert_says(&error, &["slow.toml", "missing field"]);
     let error = refusal(aio(cache.path()).args(["device", "show", "tpu"]));
     assert_says(&error, &["'tpu'", "ascend-910b-graph"]);
+}
+
+#[test]
+fn calibrating_says_what_is_wrong_before_it_measures() {
+    let cache = tempfile::tempdir().unwrap();
+    let calibrate = |arguments: &[&str]| {
+        let mut command = aio(cache.path());
+        command.current_dir(cache.path());
+        refusal(command.args(["device", "calibrate", "--tiers", "smollm2-135m"]).args(arguments))
+    };
+    assert_says(&calibrate(&["--rounds", "0"]), &["0 rounds", "--rounds"]);
+    assert_says(&calibrate(&["--rows", "0,1"]), &["0 rows", "--rows"]);
+    assert_says(&calibrate(&["--rows", "1,2", "--context", "16"]), &["4 passes are too few"]);
+    assert_says(&calibrate(&["--threads", "5000"]), &["5000", "--threads"]);
+    assert_says(&calibrate(&["--out", "profile"]), &["profile", ".toml"]);
+    assert_says(&calibrate(&["--out", "nowhere/p.toml"]), &["nowhere/p.toml"]);
+    assert!(files_below(cache.path()).is_empty(), "something was written");
+    std::fs::write(cache.path().join("calibrated.toml"), "mine").unwrap();
+    assert_says(&calibrate(&[]), &["calibrated.toml", "--force"]);
+    assert_eq!(files_below(cache.path()), ["calibrated.toml"]);
+}
+
+#[test]
+fn this_machine_is_measured_and_its_profile_is_hardware() {
+    let Some(model) = support::model_path("smollm2-135m") else { return };
+    let _alone = support::models::alone();
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = aio(folder.path());
+        command.current_dir(folder.path()).args(["device"]).args(arguments);
+        command
+    };
+    // Few passes and one round: what is held here is what is said, not how fast it is. So
+    // the exit code may be either, for predictions that are off.
+    let rows = |command: &mut Command| -> Vec<serde_json::Value> {
+        let output = command.output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        let rows: serde_json::Value = serde_json::from_slice(&output.stdout).expect(&told);
+        let rows = rows.as_array().unwrap().clone();
+        let off = rows.iter().any(|row| row["error"].as_f64().unwrap().abs() > 0.15);
+        assert_eq!(output.status.code(), Some(i32::from(off)), "{told}");
+        rows
+    };
+    let few =
+        ["--rounds", "1", "--rows", "1,2,3,4,5,6,7,8", "--context", "8,130", "--prefill", "16"];
+    let mut calibrate = run(&["calibrate", "--json", "--out", "here.toml", "--tiers"]);
+    let measured = rows(calibrate.arg(&model).args(few));
+    assert_eq!(measured.len(), 2 * 8 + 1);
+    let fitted = |rows: &[serde_json::Value]| -> Vec<bool> {
+        rows.iter().map(|row| row["fitted"].is_string()).collect()
+    };
+    let count = fitted(&measured).into_iter().filter(|&fitted| fitted).count();
+    assert!(count > 0 && 2 * count <= measured.len(), "{measured:?}");
+    for row in &measured {
+        let number = |field: &str| row[field].as_f64().unwrap();
+        assert!(number("measured") > 0.0 && number("predicted") > 0.0, "{row}");
+        let error = number("predicted") / number("measured") - 1.0;
+        assert!((number("error") - error).abs() < 1e-9, "{row}");
+    }
+    assert_eq!(files_below(folder.path()), ["here.toml"]);
+
+    // The file is a profile that says what it was made of.
+    let file = folder.path().join("here.toml");
+    let profile = Profile::open(file.to_str().unwrap()).unwrap();
+    assert_eq!(profile.name, "here");
+    let calibration = profile.calibration.as_ref().unwrap();
+    assert_eq!(calibration.models, [model.to_str().unwrap()]);
+    let noted: Vec<bool> = calibration.rows.iter().map(|row| row.fitted).collect();
+    assert_eq!(noted, fitted(&measured));
+
+    // It is checked by measuring the same passes again.
+    let again = rows(&mut run(&["check", "here.toml", "--json"]));
+    let what = |row: &serde_json::Value| {
+        ["model", "phase", "rows", "context", "predicted", "fitted"].map(|field| row[field].clone())
+    };
+    assert_eq!(
+        again.iter().map(what).collect::<Vec<_>>(),
+        measured.iter().map(what).collect::<Vec<_>>()
+    );
+    let table = run(&["check", "here.toml"]).output().unwrap();
+    let table = String::from_utf8(table.stdout).unwrap();
+    let line = format!("{count} of 17 passes were fitted to");
+    assert_says(&table, &["measured ms", "spread", &line, "memory was read at"]);
+
+    // And models run on it as on any other hardware.
+    let mut simulated = aio(folder.path());
+    simulated.current_dir(folder.path()).args(["run", "Name a colour.", "--max-tokens", "4"]);
+    simulated.args(["--json", "--device", "npu-sim:here.toml", "--tiers"]).arg(&model);
+    let output = simulated.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let record: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(record["totals"]["seconds"].as_f64() > Some(0.0), "{record}");
+    assert_says(
+        &refusal(&mut run(&["calibrate", "--out", "here.toml"])),
+        &["here.toml is there already", "--force"],
+    );
 }

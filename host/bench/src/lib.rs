@@ -9,6 +9,7 @@
 //! measures servers by what they send: it knows the protocol and nothing of us.
 //! [`analytic`] puts recorded runs on simulated hardware, and [`paper`] does that with the
 //! paper's deployments and ours.
+//! [`calibrate`] measures the machine itself and fits a cost model's numbers to it.
 //!
 //! This crate must not know the command line or how models are fetched; the first
 //! two measure through the same [`aio_engine::Tier`] and [`aio_serve::Runner`] that
@@ -16,6 +17,7 @@
 
 pub mod analytic;
 pub mod bandwidth;
+pub mod calibrate;
 pub mod chart;
 pub mod engine;
 mod error;

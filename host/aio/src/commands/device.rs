@@ -1,4 +1,5 @@
-//! `aio device`: the devices there are, and what simulated hardware costs.
+//! `aio device`: the devices there are, what simulated hardware costs, and profiles of this
+//! machine.
 
 use std::process::ExitCode;
 
@@ -9,16 +10,19 @@ use aio_engine::device::npu_sim::{CostModel, Profile, SHIPPED, Sequence};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use super::device_calibrate::{self, CalibrateArgs};
 use super::device_replay::{self, ReplayArgs};
 
-/// List devices, and look at the profiles of simulated hardware
+/// List devices, look at the profiles of simulated hardware, and make one of this machine
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   aio device show ascend-910b-graph
   aio device check
   aio device check ascend-910b-eager --json | jq '[.[].error]'
-  aio device replay records.jsonl --requests 5000 --rate 0.5")]
+  aio device replay records.jsonl --requests 5000 --rate 0.5
+  aio device calibrate -o here.toml
+  aio device check here.toml")]
 pub struct DeviceArgs {
     #[command(subcommand)]
     command: DeviceCommand,
@@ -40,11 +44,15 @@ enum DeviceCommand {
         #[arg(long)]
         json: bool,
     },
+    Calibrate(CalibrateArgs),
     Replay(ReplayArgs),
     /// Hold a profile's predictions against what was measured of the hardware; exits with 1
     /// where one is off by more than 15 %
+    ///
+    /// Shipped profiles are held against figures that were published; one that `aio device
+    /// calibrate` made is held against this machine, whose passes are measured anew.
     Check {
-        /// The profile; all that are shipped where none is named
+        /// A profile's name or file; all that are shipped where none is named
         profile: Option<String>,
         /// Print it as JSON
         #[arg(long)]
@@ -57,6 +65,7 @@ pub fn run(args: &DeviceArgs) -> anyhow::Result<ExitCode> {
     match &args.command {
         DeviceCommand::List { json } => list(*json)?,
         DeviceCommand::Show { profile, json } => show(profile, *json)?,
+        DeviceCommand::Calibrate(args) => return device_calibrate::run(args),
         DeviceCommand::Replay(args) => return device_replay::run(args),
         DeviceCommand::Check { profile, json } => return check(profile.as_deref(), *json),
     }
@@ -122,6 +131,11 @@ fn show(name: &str, json: bool) -> anyhow::Result<()> {
 }
 
 fn check(name: Option<&str>, json: bool) -> anyhow::Result<ExitCode> {
+    if let Some(profile) = name.map(Profile::open).transpose()?
+        && let Some(calibration) = &profile.calibration
+    {
+        return device_calibrate::check(&profile, calibration, json);
+    }
     let names = match name {
         Some(name) => vec![name],
         None => SHIPPED.map(|(name, _)| name).to_vec(),

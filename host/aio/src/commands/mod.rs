@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod config;
 pub mod device;
+mod device_calibrate;
 mod device_replay;
 pub mod graph;
 pub mod models;

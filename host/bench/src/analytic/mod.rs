@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use aio_core::{ProbeRecord, RequestRecord, RoundRecord};
 use aio_engine::clock::Clock;
 use aio_engine::device::cpu;
-use aio_engine::device::npu_sim::{Pricing, Sequence, Simulation};
+use aio_engine::device::npu_sim::{CostModel, Pricing, Sequence, Simulation};
 use aio_engine::model::ModelDescription;
 
 pub use records::read as read_records;
@@ -82,8 +82,8 @@ impl Analytic {
         }
         let clock = Clock::standing();
         let pricing = |model: &&ModelDescription| {
-            let (profile, clock) = (simulation.profile.clone(), clock.clone());
-            Pricing::new(profile, model, simulation.document, cpu::GEARS, clock)
+            let costs = CostModel::new(simulation.profile.clone(), model);
+            Pricing::new(costs, simulation.document, cpu::GEARS, clock.clone())
         };
         Ok(Self { tiers: costed.iter().map(pricing).collect(), clock })
     }

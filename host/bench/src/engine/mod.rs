@@ -20,6 +20,7 @@ use crate::machine::{CpuTime, Machine, physical_cores};
 use crate::peer::llama_bench::{LlamaBench, Measured, Mode, Sizes};
 use crate::{BenchError, Progress};
 use ours::Subject;
+pub(crate) use ours::tokens;
 pub use report::{
     Compared, Curve, CurvePoint, Decode, EngineReport, PeerFigures, Reading, TierReport,
 };

@@ -111,7 +111,7 @@ impl Subject {
 
 /// `count` token ids that look like chance and are always the same (Knuth's
 /// linear congruential generator); the peer takes chance ones as well.
-fn tokens(count: usize, vocabulary: u32) -> Vec<u32> {
+pub(crate) fn tokens(count: usize, vocabulary: u32) -> Vec<u32> {
     let mut state = 0u64;
     let mut next = || {
         state =

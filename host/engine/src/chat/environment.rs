@@ -10,6 +10,8 @@ use minijinja::{Environment, Error, ErrorKind, Value};
 use serde::Serialize as _;
 use serde_json::ser::{Formatter, PrettyFormatter};
 
+use crate::clock::civil;
+
 /// The name under which the template is kept.
 pub(super) const NAME: &str = "chat";
 
@@ -176,22 +178,6 @@ fn strftime(format: &str, unix_seconds: i64) -> Result<String, Error> {
         }
     }
     Ok(out)
-}
-
-/// Year, month and day of the Gregorian calendar for a count of days since 1970-01-01.
-fn civil(days: i64) -> (i64, i64, i64) {
-    // Count from 0000-03-01, so that the leap day is the last of its year and every four
-    // centuries are alike.
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = era * 400 + year_of_era + i64::from(month <= 2);
-    (year, month, day)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 mod engine;
 mod paper;
-mod progress;
+pub(super) mod progress;
 mod serve;
 mod speculate;
 

@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Progress of a benchmark.
 #[derive(Default)]
-pub(super) struct BenchProgress {
+pub struct BenchProgress {
     bar: Option<ProgressBar>,
     steps: u64,
     done: u64,

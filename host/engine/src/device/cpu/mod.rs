@@ -92,6 +92,21 @@ impl CpuDevice {
     pub fn instruction_sets() -> Vec<&'static str> {
         Isa::available().into_iter().map(Isa::name).collect()
     }
+
+    /// The instruction set whose kernels run.
+    pub fn instruction_set(&self) -> &'static str {
+        self.isa.name()
+    }
+
+    /// Most rows for which the kernels unpack a weight once.
+    pub fn tile(&self) -> usize {
+        self.isa.tile()
+    }
+
+    /// Threads that a pass runs on.
+    pub fn threads(&self) -> usize {
+        self.pool.threads()
+    }
 }
 
 impl Device for CpuDevice {

@@ -6,10 +6,15 @@
 //! launch for each kernel, or one for a compiled graph. The pass takes the longer of the
 //! two, and then the synchronisation. Activations are not counted: at the widths of decoding
 //! they are thousandths of the weights, and a prompt is bound by arithmetic.
+//!
+//! Where a profile says more of its kernels, so does the model: attention with a speed of its
+//! own is a step by itself, after the products, with a roofline of its own; quantised weights
+//! are unpacked once for each tile of rows; formats have speeds of their own.
 
 use serde::Serialize;
 
 use super::profile::{Mode, Profile};
+use super::stored::StoredWeights;
 use crate::graph::{self, Op};
 use crate::model::ModelDescription;
 
@@ -69,8 +74,12 @@ pub struct CostModel {
     launches: u32,
     /// Components of weights that each pass reads, whatever its rows.
     weights: f64,
+    /// Bytes that they take, where the profile takes that from the model's file.
+    in_file: Option<f64>,
     /// Products of a row in front of the selection of rows, and behind it.
     products: [f64; 2],
+    /// The same as products at the full speed of arithmetic that take as long.
+    effort: [f64; 2],
     /// Components that a row reads of the embedding table.
     embedding: f64,
     layers: Vec<Layer>,
@@ -89,12 +98,19 @@ struct Layer {
 impl CostModel {
     /// The model of that shape on the profile's hardware.
     pub fn new(profile: Profile, model: &ModelDescription) -> Self {
+        Self::stored(profile, model, &StoredWeights::default())
+    }
+
+    /// The same of a model whose file is at hand, for profiles that ask what it says.
+    pub fn stored(profile: Profile, model: &ModelDescription, stored: &StoredWeights) -> Self {
         let graph = graph::build(model, 1);
         let mut this = Self {
             operations: graph.ops.len(),
             launches: 1,
             weights: 0.0,
+            in_file: None,
             products: [0.0; 2],
+            effort: [0.0; 2],
             embedding: 0.0,
             layers: Vec::new(),
             profile,
@@ -109,7 +125,11 @@ impl CostModel {
                 Op::RmsNorm { weight, .. } => this.weights += components(weight),
                 Op::Linear { weight, bias, .. } => {
                     this.weights += components(weight) + bias.as_ref().map_or(0.0, components);
-                    this.products[usize::from(selected)] += components(weight);
+                    let part = usize::from(selected);
+                    this.products[part] += components(weight);
+                    let format = stored.format(&weight.name);
+                    let share = format.and_then(|format| this.profile.formats.get(format));
+                    this.effort[part] += components(weight) / share.unwrap_or(&1.0);
                 }
                 Op::Attention { q, heads, kv_heads, window, .. } => {
                     let query_width = graph.values[*q].columns;
@@ -119,6 +139,9 @@ impl CostModel {
                 Op::SelectRows { .. } => selected = true,
                 Op::Rope { .. } | Op::StoreKv { .. } | Op::Add { .. } | Op::Gated { .. } => {}
             }
+        }
+        if this.profile.weights_as_in_file && stored.bytes > 0 {
+            this.in_file = Some(stored.bytes as f64);
         }
         this
     }
@@ -136,7 +159,7 @@ impl CostModel {
     /// Bytes that the weights take, the embedding table apart where it is no output
     /// projection as well.
     pub fn weight_bytes(&self) -> f64 {
-        self.weights * self.profile.weight_bytes
+        self.in_file.unwrap_or(self.weights * self.profile.weight_bytes)
     }
 
     /// Bytes of keys and values that a token takes.
@@ -162,9 +185,12 @@ impl CostModel {
     }
 
     fn of_rows(&self, rows: usize, logits: usize, sequences: &[Sequence]) -> Cost {
-        let Profile { memory, arithmetic, host, .. } = &self.profile;
-        let weight_bytes =
-            (self.weights + self.embedding * rows as f64) * self.profile.weight_bytes;
+        let host = &self.profile.host;
+        let embedded = self.embedding * rows as f64;
+        let weight_bytes = match self.in_file {
+            Some(bytes) => bytes + embedded * self.profile.weight_bytes,
+            None => (self.weights + embedded) * self.profile.weight_bytes,
+        };
         let (mut kv, mut attended) = (0.0, 0.0);
         for layer in &self.layers {
             for sequence in sequences {
@@ -176,12 +202,11 @@ impl CostModel {
         let products = self.products[0] * rows as f64 + self.products[1] * logits as f64;
         // Scores and their sums: two products for each component of a query and each token.
         let operations = 2.0 * (products + 2.0 * attended);
-        let memory_seconds = (weight_bytes + kv_bytes) / (memory.bandwidth * memory.efficiency);
-        let arithmetic_seconds = operations / (arithmetic.operations * arithmetic.efficiency);
+        let Device { memory_seconds, arithmetic_seconds, seconds } =
+            self.device(rows, logits, weight_bytes, kv_bytes, attended);
         let host_seconds = host.pass + f64::from(self.launches) * host.launch;
-        let device_seconds = memory_seconds.max(arithmetic_seconds);
         Cost {
-            seconds: host_seconds.max(device_seconds) + host.synchronisation,
+            seconds: host_seconds.max(seconds) + host.synchronisation,
             memory_seconds,
             arithmetic_seconds,
             host_seconds,
@@ -195,6 +220,41 @@ impl CostModel {
         }
     }
 
+    /// The device's part: one roofline over the pass, or one over the products and one over
+    /// attention where that is a step by itself.
+    fn device(
+        &self,
+        rows: usize,
+        logits: usize,
+        weight_bytes: f64,
+        kv_bytes: f64,
+        attended: f64,
+    ) -> Device {
+        let Profile { memory, arithmetic, .. } = &self.profile;
+        let bandwidth = memory.bandwidth * memory.efficiency;
+        let rate = arithmetic.operations * arithmetic.efficiency;
+        let effort = self.effort[0] * rows as f64 + self.effort[1] * logits as f64;
+        let unpacking = self.profile.unpacking.map_or(0.0, |unpacking| {
+            let tiles = |rows: usize| rows.div_ceil(unpacking.tile) as f64;
+            let unpacked = self.effort[0] * tiles(rows) + self.effort[1] * tiles(logits);
+            unpacked / unpacking.components
+        });
+        let Some(attention) = arithmetic.attention else {
+            let memory_seconds = (weight_bytes + kv_bytes) / bandwidth;
+            let arithmetic_seconds = 2.0 * (effort + 2.0 * attended) / rate + unpacking;
+            let seconds = memory_seconds.max(arithmetic_seconds);
+            return Device { memory_seconds, arithmetic_seconds, seconds };
+        };
+        let (weights, products) = (weight_bytes / bandwidth, 2.0 * effort / rate + unpacking);
+        let (kv, attending) =
+            (kv_bytes / bandwidth, 4.0 * attended / (arithmetic.operations * attention));
+        Device {
+            memory_seconds: weights + kv,
+            arithmetic_seconds: products + attending,
+            seconds: weights.max(products) + kv.max(attending),
+        }
+    }
+
     /// What compiling costs; `None` where nothing is compiled.
     pub fn compiling(&self) -> Option<Compiling> {
         let graphs = match self.profile.mode {
@@ -204,6 +264,14 @@ impl CostModel {
         let traced = self.operations as f64 * graphs.first_per_operation;
         Some(Compiling { first: traced + graphs.each, further: graphs.each, bytes: graphs.bytes })
     }
+}
+
+/// The device's part in a pass.
+struct Device {
+    memory_seconds: f64,
+    arithmetic_seconds: f64,
+    /// Both, as far as one is hidden behind the other.
+    seconds: f64,
 }
 
 impl Layer {
@@ -293,6 +361,44 @@ mod tests {
         let local = Layer { window: Some(2), ..layer };
         assert_eq!(local.attended(&rows(3, 5)), 6.0);
         assert_eq!((layer.read(&rows(3, 5)), local.read(&rows(1, 5))), (5.0, 3.0));
+    }
+
+    #[test]
+    fn kernels_with_speeds_of_their_own_cost_by_them() {
+        let text = toml::to_string(&model("ascend-910b-hf").profile).unwrap();
+        let extended = |more: &str, attention: &str| {
+            let text = text.replace("[arithmetic]\n", &format!("[arithmetic]\n{attention}\n"));
+            let profile = Profile::parse("extended", &format!("{text}\n{more}")).unwrap();
+            let shape = published::model("openpangu-7b").unwrap();
+            let mut stored = StoredWeights { bytes: 7_000_000_000, ..Default::default() };
+            stored.formats.insert("output.weight".to_owned(), "Q8_0".to_owned());
+            CostModel::stored(profile, &shape, &stored)
+        };
+        let plain = model("ascend-910b-hf");
+        let of = |model: &CostModel, rows_: usize| model.pass(rows_, &[rows(rows_, 4096)], rows_);
+        // What the file says counts only where the profile asks for it.
+        assert_eq!(of(&extended("", ""), 64), of(&plain, 64));
+        // Attention apart: nothing hides it.
+        let apart = of(&extended("", "attention = 0.07"), 64);
+        assert_eq!(apart.memory_seconds.to_bits(), of(&plain, 64).memory_seconds.to_bits());
+        assert!(apart.arithmetic_seconds > of(&plain, 64).arithmetic_seconds);
+        // A tile that is one row too small costs another unpacking of all weights.
+        let tiled = extended("[unpacking]\ntile = 5\ncomponents = 1e12", "");
+        let step = |from: usize| {
+            of(&tiled, from + 1).arithmetic_seconds - of(&tiled, from).arithmetic_seconds
+        };
+        let unpacked = (tiled.products[0] + tiled.products[1]) / 1e12;
+        assert!((step(5) - step(4) - unpacked).abs() < 1e-3 * unpacked);
+        // A format at half the speed takes as long as twice as many products.
+        let slow = extended("[formats]\nQ8_0 = 0.5", "");
+        assert_eq!(slow.effort, [plain.products[0], 2.0 * plain.products[1]]);
+        // Bytes as they are in the file.
+        let filed = text.replace("[memory]", "weights_as_in_file = true\n[memory]");
+        let filed = Profile::parse("filed", &filed).unwrap();
+        let shape = published::model("openpangu-7b").unwrap();
+        let stored = StoredWeights { bytes: 7_000_000_000, ..Default::default() };
+        assert_eq!(CostModel::stored(filed.clone(), &shape, &stored).weight_bytes(), 7e9);
+        assert_eq!(CostModel::new(filed, &shape).weight_bytes(), plain.weight_bytes());
     }
 
     #[test]

@@ -6,9 +6,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::cost::Sequence;
+use super::cost::{CostModel, Sequence};
 use super::pricing::Pricing;
 use super::simulation::Simulation;
+use super::stored::StoredWeights;
 use crate::clock::Clock;
 use crate::device::{Device, DeviceError, KvId, Listing, Logits, Memory, ResidentModel, Row};
 use crate::gguf::GgufFile;
@@ -38,14 +39,11 @@ impl NpuSimDevice {
         }
     }
 
-    /// The shape whose costs the next model to be loaded is given.
-    fn next_costed<'a>(
-        &'a self,
-        loaded: &'a ModelDescription,
-    ) -> Result<&'a ModelDescription, DeviceError> {
+    /// The shape whose costs the next model to be loaded is given, where it is not its own.
+    fn next_costed(&self) -> Result<Option<&ModelDescription>, DeviceError> {
         let costed = &self.simulation.costed;
         if costed.is_empty() {
-            return Ok(loaded);
+            return Ok(None);
         }
         let next = costed.get(self.loaded.fetch_add(1, Ordering::Relaxed));
         let too_many = || {
@@ -54,7 +52,7 @@ impl NpuSimDevice {
                 self.name
             ))
         };
-        next.map(|model| &model.description).ok_or_else(too_many)
+        next.map(|model| Some(&model.description)).ok_or_else(too_many)
     }
 }
 
@@ -76,11 +74,13 @@ impl Device for NpuSimDevice {
         gguf: Arc<GgufFile>,
         model: &ModelDescription,
     ) -> Result<Box<dyn ResidentModel>, DeviceError> {
-        let costed = self.next_costed(model)?;
-        let inner = self.inner.load(gguf, model)?;
         let Simulation { profile, document, .. } = &self.simulation;
-        let clock = self.clock.clone();
-        let pricing = Pricing::new(profile.clone(), costed, *document, inner.gears(), clock);
+        let costs = match self.next_costed()? {
+            Some(other) => CostModel::new(profile.clone(), other),
+            None => CostModel::stored(profile.clone(), model, &StoredWeights::of(&gguf, model)?),
+        };
+        let inner = self.inner.load(gguf, model)?;
+        let pricing = Pricing::new(costs, *document, inner.gears(), self.clock.clone());
         let name = self.name.clone();
         Ok(Box::new(Simulated { name, inner, pricing, sequences: Vec::new() }))
     }

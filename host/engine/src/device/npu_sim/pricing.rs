@@ -4,9 +4,8 @@
 
 use super::Cost;
 use super::cost::{CostModel, Sequence};
-use super::profile::{Mode, Profile};
+use super::profile::Mode;
 use crate::clock::Clock;
-use crate::model::ModelDescription;
 
 /// A model on simulated hardware, without its weights. Whatever it is asked to do moves
 /// its clock.
@@ -25,20 +24,14 @@ pub struct Pricing {
 }
 
 impl Pricing {
-    /// A model of that shape on a profile's hardware, nothing of it compiled. Passes have
-    /// the widths that the profile compiles, or `gears` where it compiles nothing.
-    pub fn new(
-        profile: Profile,
-        model: &ModelDescription,
-        document: usize,
-        gears: &[usize],
-        clock: Clock,
-    ) -> Self {
+    /// A model of those costs, nothing of it compiled. Passes have the widths that the
+    /// hardware's profile compiles, or `gears` where it compiles nothing.
+    pub fn new(costs: CostModel, document: usize, gears: &[usize], clock: Clock) -> Self {
+        let profile = costs.profile();
         let gears = match (profile.mode, &profile.graphs) {
             (Mode::Graph, Some(graphs)) => graphs.gears.clone(),
             _ => gears.to_vec(),
         };
-        let costs = CostModel::new(profile, model);
         Self { costs, document, gears, compiled: Vec::new(), traced: false, clock }
     }
 
@@ -134,14 +127,14 @@ impl Pricing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::npu_sim::{SHIPPED, published};
+    use crate::device::npu_sim::{Profile, SHIPPED, published};
 
     fn pricing(most: usize, document: usize) -> Pricing {
         let (name, text) = SHIPPED[2];
         let text = text.replace("most = 100", &format!("most = {most}"));
         let model = published::model("openpangu-1b").unwrap();
         let profile = Profile::parse(name, &text).unwrap();
-        Pricing::new(profile, &model, document, &[1, 3], Clock::standing())
+        Pricing::new(CostModel::new(profile, &model), document, &[1, 3], Clock::standing())
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! What hardware costs, as a file in TOML. Knows no model.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::calibration::Calibration;
 use crate::graph::Op;
 
 /// The profiles that are part of the binary: names and texts.
@@ -13,6 +15,9 @@ pub const SHIPPED: [(&str, &str); 4] = [
     ("ascend-910b-graph", include_str!("profiles/ascend-910b-graph.toml")),
     ("ascend-910b-native", include_str!("profiles/ascend-910b-native.toml")),
 ];
+
+/// A key that is wrong, and what it must be.
+type Wrong = (String, String);
 
 /// Why a profile cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -68,12 +73,24 @@ pub struct Profile {
     pub mode: Mode,
     /// Bytes that a component of a weight takes there.
     pub weight_bytes: f64,
+    /// Whether a model whose file is at hand takes there what its weights take in the file,
+    /// in place of `weight_bytes` a component.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub weights_as_in_file: bool,
     /// Bytes that a component of a key or value takes there.
     pub kv_bytes: f64,
     /// Reading.
     pub memory: Memory,
     /// Computing.
     pub arithmetic: Arithmetic,
+    /// Unpacking weights for computing, where that takes time of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unpacking: Option<Unpacking>,
+    /// The share of `arithmetic` at which weights of a format are multiplied and unpacked, by
+    /// the format's name (`Q4_K`), where a model's file is at hand; all of it where nothing
+    /// is said.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub formats: BTreeMap<String, f64>,
     /// What the host does for a pass.
     pub host: Host,
     /// Kernels of each operation, where they are launched one by one.
@@ -82,6 +99,9 @@ pub struct Profile {
     /// Compiled graphs, where there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub graphs: Option<Graphs>,
+    /// What was measured, where the profile is of a machine that it was measured on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
 }
 
 /// The device's memory.
@@ -104,6 +124,21 @@ pub struct Arithmetic {
     pub operations: f64,
     /// The share of it that is reached.
     pub efficiency: f64,
+    /// The share of it that attention reaches, where it has kernels with a speed of their
+    /// own: it then is a step by itself, beside which no weights are read or multiplied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attention: Option<f64>,
+}
+
+/// Unpacking quantised weights, where kernels do that as they multiply: once for a tile of
+/// rows, so that a pass costs the less for a row the fuller its tiles are.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unpacking {
+    /// Most rows of a tile.
+    pub tile: usize,
+    /// Components of weights unpacked in a second.
+    pub components: f64,
 }
 
 /// The host's part in a pass. It runs ahead of the device: the slower of the two is what a
@@ -177,7 +212,7 @@ impl Profile {
         let wrong = |reason: String| ProfileError::Wrong { name: name.to_owned(), reason };
         let profile: Self = toml::from_str(text)
             .map_err(|error| wrong(error.to_string().trim().replace('\n', " ")))?;
-        let at_its_line = |(key, reason): (&str, String)| match line_of(text, key) {
+        let at_its_line = |(key, reason): Wrong| match line_of(text, &key) {
             Some(line) => wrong(format!("line {line}: {reason}")),
             None => wrong(reason),
         };
@@ -186,7 +221,7 @@ impl Profile {
     }
 
     /// The key that is wrong, and what it must be.
-    fn check(&self) -> Result<(), (&'static str, String)> {
+    fn check(&self) -> Result<(), Wrong> {
         let positive = [
             ("weight_bytes", self.weight_bytes),
             ("kv_bytes", self.kv_bytes),
@@ -196,7 +231,11 @@ impl Profile {
             ("arithmetic.efficiency", self.arithmetic.efficiency),
         ];
         if let Some((key, value)) = positive.iter().find(|(_, v)| !v.is_finite() || *v <= 0.0) {
-            return Err((key, format!("{key} is {value}, but it must be more than 0")));
+            return Err((key.to_string(), format!("{key} is {value}, but it must be more than 0")));
+        }
+        self.check_kernels()?;
+        if let Some(calibration) = &self.calibration {
+            calibration.check().map_err(|reason| ("calibration".to_owned(), reason))?;
         }
         let Host { pass, launch, synchronisation } = self.host;
         let mut times = vec![
@@ -210,30 +249,49 @@ impl Profile {
         }
         if let Some((key, time)) = times.iter().find(|(_, time)| !time.is_finite() || *time < 0.0) {
             let must = "but it must be a number of seconds, 0 or more";
-            return Err((key, format!("{key} is {time}, {must}")));
+            return Err(((*key).to_owned(), format!("{key} is {time}, {must}")));
         }
         match (self.mode, &self.launches, &self.graphs) {
             (Mode::Eager, None, _) => {
-                Err(("mode", "in mode eager it needs the section launches".into()))
+                Err(("mode".into(), "in mode eager it needs the section launches".into()))
             }
             (Mode::Graph, _, None) => {
-                Err(("mode", "in mode graph it needs the section graphs".into()))
+                Err(("mode".into(), "in mode graph it needs the section graphs".into()))
             }
             (Mode::Graph, _, Some(graphs)) => graphs.check(),
             (Mode::Eager, Some(_), _) => Ok(()),
         }
     }
+
+    /// Looks at what kernels with speeds of their own say.
+    fn check_kernels(&self) -> Result<(), Wrong> {
+        let mut speeds = Vec::new();
+        speeds.extend(self.arithmetic.attention.map(|v| ("arithmetic.attention".to_owned(), v)));
+        speeds.extend(self.unpacking.map(|v| ("unpacking.components".to_owned(), v.components)));
+        speeds.extend(self.formats.iter().map(|(name, v)| (format!("formats.{name}"), *v)));
+        if let Some((key, value)) = speeds.iter().find(|(_, v)| !v.is_finite() || *v <= 0.0) {
+            return Err((key.clone(), format!("{key} is {value}, but it must be more than 0")));
+        }
+        if self.unpacking.is_some_and(|unpacking| unpacking.tile == 0) {
+            let must = "unpacking.tile is 0, but it must be at least 1";
+            return Err(("unpacking.tile".into(), must.into()));
+        }
+        Ok(())
+    }
 }
 
 impl Graphs {
-    fn check(&self) -> Result<(), (&'static str, String)> {
+    fn check(&self) -> Result<(), Wrong> {
         let rising = self.gears.windows(2).all(|pair| pair[0] < pair[1]);
         if self.gears.first().is_none_or(|first| *first == 0) || !rising {
             let must = "graphs.gears must be widths from 1, each wider than the last";
-            return Err(("graphs.gears", must.into()));
+            return Err(("graphs.gears".into(), must.into()));
         }
         if self.most == 0 {
-            return Err(("graphs.most", "graphs.most is 0, but it must be at least 1".into()));
+            return Err((
+                "graphs.most".into(),
+                "graphs.most is 0, but it must be at least 1".into(),
+            ));
         }
         Ok(())
     }
@@ -282,6 +340,9 @@ mod tests {
         }
     }
 
+    const CALIBRATION: &str = "[calibration]\nmachine = 'm'\ninstruction_set = 'avx2'\n\
+        threads = 0\nrounds = 3\nmodels = ['a']\nrows = []\n[host]";
+
     #[test]
     fn what_is_wrong_is_named() {
         let (name, text) = SHIPPED[2];
@@ -294,12 +355,20 @@ mod tests {
             ("mode = \"graph\"", "mode = \"eager\"", "in mode eager it needs the section launches"),
             ("each = 86e-3", "eech = 86e-3", "unknown field `eech`, expected one of"),
             ("kv_bytes = 2.0", "kv_bytes = nan", "kv_bytes is NaN"),
+            ("320e12", "320e12\nattention = 0.0", "arithmetic.attention is 0, but it must be"),
+            ("[host]", "[formats]\nQ4_K = -1.0\n[host]", "formats.Q4_K is -1, but it must be"),
+            ("[host]", "[unpacking]\ntile = 0\ncomponents = 1.0\n[host]", "unpacking.tile is 0"),
+            ("[host]", "[unpacking]\ntile = 5\ncomponents = inf\n[host]", "unpacking.components"),
+            ("[host]", CALIBRATION, "threads and calibration.rounds must be at least 1"),
         ] {
             assert!(text.contains(from), "{from}");
             let told_us = Profile::parse(name, &text.replace(from, to)).unwrap_err().to_string();
             assert!(told_us.contains(told) && !told_us.contains('\n'), "{told_us}");
             let line = 1 + text[..text.find(from).unwrap()].matches('\n').count();
-            assert!(told_us.contains(&format!("line {line}")), "{told_us} is not of line {line}");
+            // One of those that were written.
+            let mut lines = line..=line + to.matches('\n').count();
+            let told_line = lines.any(|line| told_us.contains(&format!("line {line}:")));
+            assert!(told_line || told_us.contains(&format!("line {line},")), "{told_us}: {line}");
         }
         let unknown = Profile::open("tpu").unwrap_err().to_string();
         assert!(unknown.contains("'tpu'") && unknown.contains("ascend-910b-eager"), "{unknown}");
