@@ -55,10 +55,9 @@ impl Stub {
         }
     }
 
-    /// Calls since then.
-    pub fn calls(&self) -> u64 {
-        // SAFETY: see `fail_at`.
-        unsafe { self.library.get::<extern "C" fn() -> u64>("aio_stub_calls").unwrap()() }
+    /// The names of the calls since then.
+    pub fn calls(&self) -> Vec<String> {
+        self.text("aio_stub_calls").lines().map(str::to_owned).collect()
     }
 
     /// The name of the call that was failed; empty where none was.
@@ -83,7 +82,7 @@ impl Stub {
     }
 
     fn text(&self, name: &str) -> String {
-        let mut text = vec![0u8; 1 << 16];
+        let mut text = vec![0u8; 1 << 20];
         // SAFETY: see `fail_at`; the pointer is to as many bytes as it is told.
         let length = unsafe {
             let give = self.library.get::<unsafe extern "C" fn(*mut u8, usize) -> usize>(name);

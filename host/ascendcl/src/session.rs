@@ -87,9 +87,12 @@ impl Session {
     /// # Errors
     /// When something of it failed.
     pub fn synchronise(&self) -> Result<(), Error> {
-        self.bind()?;
+        let bound = self.bind();
+        // Waited for in any case: buffers are given back after this, whatever it says.
+        // Where something was launched on this thread, the context is current already.
         // SAFETY: the stream is ours and open.
         let code = unsafe { (self.functions().aclrtSynchronizeStream)(self.stream) };
+        bound?;
         self.check("aclrtSynchronizeStream", code)
     }
 

@@ -68,7 +68,7 @@ impl tracing::Subscriber for Log {
         struct Line<'a>(&'a mut String);
         impl Visit for Line<'_> {
             fn record_debug(&mut self, _: &Field, value: &dyn std::fmt::Debug) {
-                writeln!(self.0, "{value:?}").unwrap();
+                let _ = writeln!(self.0, "{value:?}");
             }
         }
         event.record(&mut Line(&mut lock(&LOG)));
@@ -148,50 +148,59 @@ fn run(
     }
 }
 
+/// Lets the calls of those numbers fail, one in each life.
+fn fail(stub: &Stub, tiny: &Tiny, expected: &Outcome, calls: &[(usize, &String)]) {
+    let before = ALLOCATED.load(Ordering::SeqCst);
+    for &(i, name) in calls {
+        stub.new_process();
+        stub.fail_at(i as u64 + 1, 507_015);
+        let outcome = scenario(stub, tiny);
+        let said = outcome.errors.join("\n") + &std::mem::take(&mut *lock(&LOG));
+        let what = format!("{}, call {i} ({name}): {said}", tiny.name);
+        assert_eq!(&stub.failed(), name, "{what}");
+        // Its name, what its code means, and what the library says of it; a call that makes
+        // something has no code.
+        assert!(said.contains(&format!("{name} was told to fail")), "{what}");
+        let meant = format!("{name} failed with 507015 (an AI core failed)");
+        let nothing = format!("{name} returned nothing");
+        assert!(said.contains(&meant) || said.contains(&nothing), "{what}");
+        assert!(!said.contains("of no interest") && outcome.errors.len() <= 1, "{what}");
+        assert_eq!(outcome.tokens, expected.tokens, "{what}");
+        assert_eq!((stub.violations(), stub.left()), (String::new(), String::new()), "{what}");
+    }
+    let left = ALLOCATED.load(Ordering::SeqCst) - before;
+    assert_eq!(left, 0, "{}: bytes are left of {} lives", tiny.name, calls.len());
+}
+
 #[test]
 fn every_call_may_fail() {
     let _alone = lock(&ALONE);
     tracing::subscriber::set_global_default(Log).unwrap();
     let stub = Stub::open(env!("CARGO_TARGET_TMPDIR"));
-    for tiny in [tiny::qwen2(), tiny::gemma3()] {
+    let (gemma3, qwen2) = (tiny::gemma3(), tiny::qwen2());
+    let mut functions = BTreeSet::new();
+    for tiny in [&gemma3, &qwen2] {
         stub.new_process();
         stub.fail_at(0, 0);
-        let expected = scenario(&stub, &tiny);
+        let expected = scenario(&stub, tiny);
         assert!(expected.errors.is_empty(), "{:?}", expected.errors);
         let calls = stub.calls();
-        let mut failed = BTreeSet::new();
-        let before = ALLOCATED.load(Ordering::SeqCst);
-        for n in 1..=calls {
-            stub.new_process();
-            stub.fail_at(n, 507_015);
-            let outcome = scenario(&stub, &tiny);
-            let name = stub.failed();
-            let said = outcome.errors.join("\n") + &std::mem::take(&mut *lock(&LOG));
-            let what = format!("call {n}, {name}: {said}");
-            assert!(said.contains(&format!("{name} ")), "{what}");
-            // A call that makes something has no code, only what the library says of it.
-            assert!(said.contains(&format!("{name} was told to fail")), "{what}");
-            let known =
-                said.contains("507015 (an AI core failed)") || said.contains("returned nothing");
-            assert!(known && !said.contains("of no interest"), "{what}");
-            assert!(outcome.errors.len() <= 1, "{what}");
-            assert_eq!(outcome.tokens, expected.tokens, "{what}");
-            assert_eq!(stub.violations(), "", "{what}");
-            assert_eq!(stub.left(), "", "{what}");
-            failed.insert(name);
-        }
-        let after = ALLOCATED.load(Ordering::SeqCst);
-        let names: usize = failed.iter().map(|name| name.len()).sum();
-        println!(
-            "{}: {calls} calls of {} functions, {} bytes more",
-            tiny.name,
-            failed.len(),
-            after - before
-        );
-        drop(failed);
-        assert!(names > 0);
-        assert_eq!(ALLOCATED.load(Ordering::SeqCst), before, "{}: memory is left", tiny.name);
+        // Each call of the one; of the other, which differs in a few operators, the first
+        // and the last call of each function.
+        let of_function = |i: &usize| {
+            let (before, after) = (&calls[..*i], &calls[i + 1..]);
+            !before.contains(&calls[*i]) || !after.contains(&calls[*i])
+        };
+        let all = std::ptr::eq(tiny, &raw const gemma3);
+        let chosen = (0..calls.len()).filter(|i| all || of_function(i));
+        let chosen: Vec<(usize, &String)> = chosen.map(|i| (i, &calls[i])).collect();
+        fail(&stub, tiny, &expected, &chosen);
+        println!("{}: {} of {} calls failed", tiny.name, chosen.len(), calls.len());
+        functions.extend(calls);
     }
+    // All that are found in the library but three: what they return cannot fail.
+    println!("{} functions", functions.len());
+    assert!(functions.contains("aclnnSilu") && functions.contains("aclnnGeluV2"));
 }
 
 #[test]

@@ -90,8 +90,9 @@ pub struct Books {
     /// Bytes of addresses given out.
     addresses: u64,
     pub violations: Vec<String>,
-    /// Calls since the last order to fail.
+    /// Calls since the last order to fail, and their names.
     pub calls: u64,
+    pub names: Vec<&'static str>,
     /// Which of them fails, 0 for none, and with what.
     pub fail_at: u64,
     pub fail_with: Status,
@@ -139,6 +140,7 @@ pub fn call(name: &'static str, kind: Kind, f: impl FnOnce(&mut Books, bool) -> 
     with_books(|books| {
         books.name = name;
         books.calls += 1;
+        books.names.push(name);
         let failing = books.calls == books.fail_at;
         if failing {
             books.failed = Some(name);

@@ -8,16 +8,18 @@ use crate::books::{Books, with_books};
 pub extern "C" fn aio_stub_fail_at(n: u64, status: Status) {
     with_books(|books| {
         books.calls = 0;
+        books.names.clear();
         books.fail_at = n;
         books.fail_with = status;
         books.failed = None;
     });
 }
 
-/// Calls since the last [`aio_stub_fail_at`].
+/// The names of the calls since the last [`aio_stub_fail_at`], a line each; their length.
 #[unsafe(no_mangle)]
-pub extern "C" fn aio_stub_calls() -> u64 {
-    with_books(|books| books.calls)
+pub unsafe extern "C" fn aio_stub_calls(text: *mut u8, room: usize) -> usize {
+    let names = with_books(|books| books.names.join("\n"));
+    unsafe { give(&names, text, room) }
 }
 
 /// The name of the call that was failed; its length, 0 where none was.
