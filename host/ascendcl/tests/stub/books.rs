@@ -216,8 +216,11 @@ impl Books {
         let address = 0x6000_0000_0000 + self.addresses;
         // A gap after each, so that what goes beyond an end hits nothing else.
         self.addresses += (bytes as u64).next_multiple_of(512) + 4096;
-        // Something that is neither a small index nor a sensible float.
-        self.memory.insert(address, Memory { chip, bytes: vec![0xC7; bytes] });
+        // Something that is neither a small index nor a sensible float; of large buffers at
+        // their beginning, for time.
+        let mut memory = vec![0; bytes];
+        memory[..bytes.min(1 << 16)].fill(0xC7);
+        self.memory.insert(address, Memory { chip, bytes: memory });
         address
     }
 

@@ -19,14 +19,13 @@ pub fn size(dtype: i32) -> usize {
 }
 
 fn f16_to_f32(bits: u16) -> f32 {
-    let sign = if bits & 0x8000 == 0 { 1.0 } else { -1.0 };
-    let (exponent, fraction) = (i32::from(bits >> 10 & 31), f32::from(bits & 1023));
-    match exponent {
-        0 => sign * fraction * 2f32.powi(-24),
-        31 if fraction == 0.0 => sign * f32::INFINITY,
-        31 => f32::NAN,
-        _ => sign * (1024.0 + fraction) * 2f32.powi(exponent - 25),
-    }
+    let (sign, rest) = (u32::from(bits & 0x8000) << 16, u32::from(bits & 0x7FFF) << 13);
+    // Exponents are 112 apart; of infinities and what is no number they are all ones.
+    let size = match bits & 0x7C00 {
+        0x7C00 => f32::from_bits(rest | 0x7F80_0000),
+        _ => f32::from_bits(rest) * f32::from_bits((127 + 112) << 23),
+    };
+    f32::from_bits(size.to_bits() | sign)
 }
 
 /// To the nearest, and to the even one of two.
@@ -56,14 +55,15 @@ fn f32_to_bf16(value: f32) -> u16 {
     ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16) as u16
 }
 
-fn decode(dtype: i32, bytes: &[u8]) -> f32 {
-    match (dtype, bytes) {
-        (F32, &[a, b, c, d]) => f32::from_ne_bytes([a, b, c, d]),
-        (I32, &[a, b, c, d]) => i32::from_ne_bytes([a, b, c, d]) as f32,
-        (F16, &[a, b]) => f16_to_f32(u16::from_ne_bytes([a, b])),
-        (BF16, &[a, b]) => f32::from_bits(u32::from(u16::from_ne_bytes([a, b])) << 16),
-        (_, &[a, ..]) => f32::from(a),
-        _ => f32::NAN,
+fn decode(dtype: i32, bytes: &[u8]) -> Vec<f32> {
+    let four = || bytes.chunks_exact(4).map(|b| [b[0], b[1], b[2], b[3]]);
+    let two = || bytes.chunks_exact(2).map(|b| u16::from_ne_bytes([b[0], b[1]]));
+    match dtype {
+        F32 => four().map(f32::from_ne_bytes).collect(),
+        I32 => four().map(|bytes| i32::from_ne_bytes(bytes) as f32).collect(),
+        F16 => two().map(f16_to_f32).collect(),
+        BF16 => two().map(|bits| f32::from_bits(u32::from(bits) << 16)).collect(),
+        _ => bytes.iter().map(|&byte| f32::from(byte)).collect(),
     }
 }
 
@@ -114,7 +114,7 @@ impl Books {
     /// A tensor's elements as they lie in memory.
     pub fn stored(&mut self, tensor: &Tensor) -> Vec<f32> {
         let bytes = self.bytes(tensor.address, tensor.span()).unwrap_or_default();
-        bytes.chunks_exact(size(tensor.dtype)).map(|bytes| decode(tensor.dtype, bytes)).collect()
+        decode(tensor.dtype, &bytes)
     }
 
     /// Integers of a tensor.

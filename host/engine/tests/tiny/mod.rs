@@ -10,7 +10,8 @@ use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
 
 pub const VOCABULARY: usize = 77;
-pub const CONTEXT: usize = 640;
+/// Room for a cache that grows, and few angles to be computed.
+pub const CONTEXT: usize = 400;
 const WIDTH: usize = 64;
 const HEADS: usize = 4;
 const KV_HEADS: usize = 2;

@@ -114,12 +114,13 @@ impl Table {
         let (cos, sin) = (Buffer::new(session, bytes)?, Buffer::new(session, bytes)?);
         let (mut cosines, mut sines) = (Vec::new(), Vec::new());
         let rows = (PIECE / angles.width.max(1)).max(1);
+        let speeds: Vec<f64> = (0..angles.width).map(|i| speed(angles, i)).collect();
         for first in (0..positions).step_by(rows) {
             cosines.clear();
             sines.clear();
             for position in first..positions.min(first + rows) {
-                for i in 0..angles.width {
-                    let angle = angle(angles, position, i);
+                for speed in &speeds {
+                    let angle = position as f64 * speed;
                     put(dtype, angle.cos() as f32, &mut cosines);
                     put(dtype, angle.sin() as f32, &mut sines);
                 }
@@ -132,14 +133,14 @@ impl Table {
     }
 }
 
-/// The angle of a head's component; both of a pair have the same. In f64: at long contexts
-/// an f32 product would lose the fraction that matters.
-fn angle(angles: Angles, position: usize, component: usize) -> f64 {
+/// By how much a head's component turns from one position to the next; both of a pair turn
+/// alike. In f64: at long contexts an f32 product would lose the fraction that matters.
+fn speed(angles: Angles, component: usize) -> f64 {
     let pair = match angles.rotation {
         Rotation::Halves => component % (angles.width / 2),
         Rotation::Neighbours => component / 2,
     };
-    position as f64 / f64::from(angles.base).powf(2.0 * pair as f64 / angles.width as f64)
+    f64::from(angles.base).powf(-2.0 * pair as f64 / angles.width as f64)
 }
 
 /// A row for each row: 1 where the column is to the right of the row.
