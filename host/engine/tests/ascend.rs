@@ -231,7 +231,11 @@ fn a_pass_that_is_wrong_is_refused_and_leaves_no_trace() {
     assert_eq!(loaded.model.kv_length(fork), 0);
     let listing = loaded.model.listing(4).unwrap();
     assert!(listing.device == "ascend" && listing.arena_bytes > 0);
-    assert!(listing.steps.iter().any(|step| step.operation == "attention"));
+    let of = |operation: &str| {
+        let step = listing.steps.iter().find(|step| step.operation == operation);
+        step.map(|step| step.shape.clone()).unwrap()
+    };
+    assert_eq!((of("attention"), of("add")), ("4 x 64 f16".to_owned(), "4 x 64 f32".to_owned()));
     assert!(loaded.model.listing(2).is_none());
     drop(loaded);
     drop(device);

@@ -15,7 +15,7 @@ use super::weights::{self, Weights};
 use crate::device::spans::{self, Bounds, Span};
 use crate::device::{DeviceError, KvId, Listing, Logits, Memory, ResidentModel, Row};
 use crate::gguf::GgufFile;
-use crate::graph::{self, Graph};
+use crate::graph::{self, Graph, Op};
 use crate::model::ModelDescription;
 
 /// Widths of a pass: each is compiled by itself.
@@ -289,6 +289,17 @@ impl ResidentModel for AscendModel {
         let bytes = |name: &str| self.weights.bytes_of(name);
         let mut listing = Listing::of_graph(super::NAME, &compiled.graph, bytes);
         listing.arena_bytes = compiled.bytes();
+        let block = if self.block == DataType::Bf16 { "bf16" } else { "f16" };
+        for (step, op) in listing.steps.iter_mut().zip(&compiled.graph.ops) {
+            let dtype = match op {
+                Op::Linear { out, .. } if *out == compiled.graph.logits => "f16",
+                Op::Linear { .. } | Op::Rope { .. } | Op::Attention { .. } | Op::Gated { .. } => {
+                    block
+                }
+                _ => "f32",
+            };
+            step.shape = step.shape.replace("f32", dtype);
+        }
         Some(listing)
     }
 }
