@@ -198,9 +198,13 @@ fn every_call_may_fail() {
         println!("{}: {} of {} calls failed", tiny.name, chosen.len(), calls.len());
         functions.extend(calls);
     }
-    // All that are found in the library but three: what they return cannot fail.
-    println!("{} functions", functions.len());
-    assert!(functions.contains("aclnnSilu") && functions.contains("aclnnGeluV2"));
+    // All that are declared, but for two that cannot fail and one that is called only after
+    // another failure.
+    let declared = include_str!("../../ascendcl/src/sys.rs").lines();
+    let declared = declared.filter_map(|line| line.trim().split_once(": fn("));
+    let missed: Vec<&str> =
+        declared.map(|(name, _)| name).filter(|name| !functions.contains(*name)).collect();
+    assert_eq!(missed, ["aclGetRecentErrMsg", "aclrtGetSocName", "aclDestroyAclOpExecutor"]);
 }
 
 #[test]

@@ -259,12 +259,11 @@ pub fn by_name(name: &str, options: DeviceOptions) -> Result<Box<dyn Device>, St
         let profile = npu_sim::Profile::open(profile).map_err(|error| error.to_string())?;
         return Ok(Box::new(npu_sim::NpuSimDevice::new(profile, options)?));
     }
-    if let Some(chip) = name.strip_prefix("ascend")
-        && (chip.is_empty() || chip.starts_with(':'))
-    {
-        return ascend_by_chip(chip.trim_start_matches(':'), options);
+    if let Some(chip) = name.strip_prefix("ascend:") {
+        return ascend_by_chip(chip, options);
     }
     match name {
+        "ascend" => ascend_by_chip("0", options),
         "cpu" => Ok(Box::new(cpu::CpuDevice::new(options)?)),
         "candle" | "candle-f32" if options.threads.is_some() => {
             Err("candle chooses its threads itself; leave out --threads".into())
@@ -279,14 +278,13 @@ pub fn by_name(name: &str, options: DeviceOptions) -> Result<Box<dyn Device>, St
     }
 }
 
-/// The Ascend chip of that number, the first where it is empty.
+/// The Ascend chip of that number.
 #[cfg(feature = "ascend")]
 fn ascend_by_chip(chip: &str, options: DeviceOptions) -> Result<Box<dyn Device>, String> {
     if options.threads.is_some() {
         return Err("the ascend device has no threads to choose; leave out --threads".into());
     }
-    let number = if chip.is_empty() { Ok(0) } else { chip.parse() };
-    let number = number.map_err(|_| {
+    let number = chip.parse().map_err(|_| {
         format!("'{chip}' is not the number of a chip; write ascend:0, for example")
     })?;
     Ok(Box::new(ascend::AscendDevice::open(None, number)?))
