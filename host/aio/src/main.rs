@@ -30,6 +30,7 @@ Start here:
 
 Environment: AIO_CACHE names the folder for models (else the user's cache folder);
 AIO_CPU bounds the cpu device's instruction set (avx512, avx2, portable);
+AIO_ASCEND_LIBRARY names the ascend device's library, a file or a folder;
 AIO_API_KEY is the key that bench serve sends to servers;
 AIO_LOG sets what is logged to stderr (error, warn, info, debug; default warn)."
 )]
@@ -63,6 +64,10 @@ fn main() -> ExitCode {
         Command::Bench(args) => commands::bench::run(args),
         Command::Policy(args) => commands::policy::run(args),
     };
+    // Whoever still uses a device at the end of the process loses nothing by this.
+    if let Err(error) = aio_engine::device::finish() {
+        tracing::debug!("{error}");
+    }
     match result {
         Ok(code) => code,
         Err(error) => {

@@ -7,6 +7,8 @@
 //! position and its sequence's earlier tokens, and on nothing else; not on the
 //! number of rows in the pass, their order among sequences, or the gear.
 
+#[cfg(feature = "ascend")]
+pub mod ascend;
 pub mod candle;
 pub mod cpu;
 mod listing;
@@ -262,7 +264,7 @@ pub struct DeviceOptions {
 pub const DEFAULT: &str = "cpu";
 
 /// The devices there are, and what each is.
-pub const DEVICES: [(&str, &str); 4] = [
+pub const DEVICES: &[(&str, &str)] = &[
     ("cpu", "kernels of our own (AVX-512 VNNI, AVX2 or plain Rust); the default"),
     ("candle", "candle's kernels on the same quantised weights; for comparison"),
     ("candle-f32", "candle on weights expanded to f32; the reference"),
@@ -271,6 +273,8 @@ pub const DEVICES: [(&str, &str); 4] = [
         "the cpu device's tokens at the times that a profile of hardware gives, the models \
          costed as themselves or as others, behind a document of so many tokens",
     ),
+    #[cfg(feature = "ascend")]
+    ("ascend[:CHIP]", "an Ascend chip through CANN's AscendCL; it has never run on one"),
 ];
 
 /// The device of that name.
@@ -283,7 +287,11 @@ pub fn by_name(name: &str, options: DeviceOptions) -> Result<Box<dyn Device>, St
         let cpu = Arc::new(cpu::CpuDevice::new(options)?);
         return Ok(Box::new(npu_sim::NpuSimDevice::new(simulation, cpu)));
     }
+    if let Some(chip) = name.strip_prefix("ascend:") {
+        return ascend_by_chip(chip, options);
+    }
     match name {
+        "ascend" => ascend_by_chip("0", options),
         "cpu" => Ok(Box::new(cpu::CpuDevice::new(options)?)),
         "candle" | "candle-f32" if options.threads.is_some() => {
             Err("candle chooses its threads itself; leave out --threads".into())
@@ -291,8 +299,38 @@ pub fn by_name(name: &str, options: DeviceOptions) -> Result<Box<dyn Device>, St
         "candle" => Ok(Box::new(candle::CandleDevice::quantised())),
         "candle-f32" => Ok(Box::new(candle::CandleDevice::exact())),
         _ => {
-            let names = DEVICES.map(|(name, _)| name).join(", ");
+            let names: Vec<_> = DEVICES.iter().map(|(name, _)| *name).collect();
+            let names = names.join(", ");
             Err(format!("there is no device '{name}'; this build has: {names}"))
         }
     }
+}
+
+/// The Ascend chip of that number.
+#[cfg(feature = "ascend")]
+fn ascend_by_chip(chip: &str, options: DeviceOptions) -> Result<Box<dyn Device>, String> {
+    if options.threads.is_some() {
+        return Err("the ascend device has no threads to choose; leave out --threads".into());
+    }
+    let number = chip.parse().map_err(|_| {
+        format!("'{chip}' is not the number of a chip; write ascend:0, for example")
+    })?;
+    Ok(Box::new(ascend::AscendDevice::open(None, number)?))
+}
+
+/// The same in a build that has no such device.
+#[cfg(not(feature = "ascend"))]
+fn ascend_by_chip(_chip: &str, _options: DeviceOptions) -> Result<Box<dyn Device>, String> {
+    Err("this build has no ascend device; build it with --features ascend".into())
+}
+
+/// Gives back what devices hold for the whole process, such as a vendor's library: to be
+/// called at its end, when no device is left.
+///
+/// # Errors
+/// One sentence when that fails.
+pub fn finish() -> Result<(), String> {
+    #[cfg(feature = "ascend")]
+    ascend::AscendDevice::finish()?;
+    Ok(())
 }

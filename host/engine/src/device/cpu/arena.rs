@@ -8,7 +8,7 @@ const ALIGNMENT: usize = 64;
 
 /// A place in the arena.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Buffer {
+pub(in crate::device) struct Buffer {
     pub start: usize,
     pub bytes: usize,
 }
@@ -32,7 +32,7 @@ pub(super) fn lifetimes(steps: &[Step], angles: &[Angles], buffers: usize) -> Ve
 
 /// Places buffers, largest first, each at the lowest place where it meets none that
 /// lives at the same time.
-pub(super) fn place(sizes: &[usize], uses: &[(usize, usize)]) -> Vec<Buffer> {
+pub(in crate::device) fn place(sizes: &[usize], uses: &[(usize, usize)]) -> Vec<Buffer> {
     let mut order: Vec<usize> = (0..sizes.len()).collect();
     order.sort_by_key(|&i| (std::cmp::Reverse(sizes[i]), i));
     let mut placed: Vec<Option<Buffer>> = vec![None; sizes.len()];

@@ -6,7 +6,7 @@
 //! allocates nothing but cache blocks. Law 1 holds by construction: every kernel
 //! adds up each number in one fixed order, whatever the pass and the threads.
 
-mod arena;
+pub(super) mod arena;
 mod kv;
 mod listing;
 mod plan;
