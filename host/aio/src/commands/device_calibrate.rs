@@ -40,8 +40,8 @@ pub struct CalibrateArgs {
     /// Threads of the device (default: one for each physical core)
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
-    /// Rounds; times are medians over them
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    /// Rounds; times are the least over them
+    #[arg(long, value_name = "N", default_value_t = 4)]
     rounds: usize,
     /// Tokens in the context of decoding and verifying
     #[arg(long, value_delimiter = ',', value_name = "TOKENS", default_value = "256,1024")]

@@ -2,7 +2,8 @@
 //! measured, the profile's numbers fitted to at most half of them, and the others predicted.
 //!
 //! As elsewhere in this crate, passes are measured in rounds that go through all of them in
-//! alternating order, and times are medians over rounds, because shared machines drift.
+//! alternating order, and times are the least over rounds: whoever
+//! shares the machine only ever adds to them.
 
 mod fit;
 mod measure;
@@ -108,7 +109,7 @@ pub fn calibrate(
             device.threads(),
             device.instruction_set()
         ),
-        bandwidth: measured.bandwidth.median * 1e9,
+        bandwidth: measured.bandwidth.max * 1e9,
         capacity: machine.memory_bytes,
         kv_bytes: measured.kv_bytes,
         tile: device.tile(),
@@ -118,7 +119,7 @@ pub fn calibrate(
         .iter()
         .zip(&fitted)
         .filter(|(_, fitted)| **fitted)
-        .map(|(&(model, pass, summary), _)| Timed { model, pass, seconds: summary.median })
+        .map(|(&(model, pass, summary), _)| Timed { model, pass, seconds: summary.min })
         .collect();
     let mut profile = fit::fit(&measured.shapes, &timed, &known);
     let row = |(&(model, pass, summary), &fitted): (&(usize, Pass, Summary), &bool)| {
@@ -128,8 +129,8 @@ pub fn calibrate(
             rows: pass.rows,
             context: pass.context,
             logits: pass.logits,
-            milliseconds: tidy(summary.median * 1e3),
-            spread: tidy((summary.max - summary.min) / summary.median),
+            milliseconds: tidy(summary.min * 1e3),
+            spread: tidy(summary.median / summary.min - 1.0),
             fitted,
         }
     };
@@ -290,21 +291,21 @@ impl Measured {
                 phase: report::phase(pass),
                 rows: pass.rows,
                 context: pass.context,
-                measured: summary.median * 1e3,
-                spread: (summary.max - summary.min) / summary.median,
+                measured: summary.min * 1e3,
+                spread: summary.median / summary.min - 1.0,
                 predicted: predicted * 1e3,
-                error: predicted / summary.median - 1.0,
+                error: predicted / summary.min - 1.0,
                 fitted: fitted.then_some("jointly"),
             }
         });
         let bandwidth = self.bandwidth;
         let mut notes = self.notes.clone();
-        let drift = bandwidth.median * 1e9 / profile.memory.bandwidth - 1.0;
+        let drift = bandwidth.max * 1e9 / profile.memory.bandwidth - 1.0;
         if drift.abs() > DRIFT {
             notes.push(format!(
                 "memory is read at {:.1} GB/s now, and was at {:.1} GB/s for the profile: times \
                  of decoding follow it; calibrate anew",
-                bandwidth.median,
+                bandwidth.max,
                 profile.memory.bandwidth / 1e9
             ));
         }

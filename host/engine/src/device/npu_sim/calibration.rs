@@ -13,7 +13,7 @@ pub struct Calibration {
     pub instruction_set: String,
     /// Threads of the device.
     pub threads: usize,
-    /// Rounds of which each time is the median.
+    /// Rounds of which each time is the least.
     pub rounds: usize,
     /// Models that were measured: catalogue names or GGUF files.
     pub models: Vec<String>,
@@ -35,7 +35,7 @@ pub struct MeasuredPass {
     pub logits: usize,
     /// Median over the rounds.
     pub milliseconds: f64,
-    /// From the least to the greatest of the rounds, as a share of the median.
+    /// How far the median of the rounds lies above that, as a share of it.
     pub spread: f64,
     /// Whether the profile's numbers were fitted to it; else they predict it.
     pub fitted: bool,
