@@ -202,8 +202,8 @@ fn every_call_may_fail() {
     // another failure.
     let declared = include_str!("../../ascendcl/src/sys.rs").lines();
     let declared = declared.filter_map(|line| line.trim().split_once(": fn("));
-    let missed: Vec<&str> =
-        declared.map(|(name, _)| name).filter(|name| !functions.contains(*name)).collect();
+    let declared = declared.map(|(name, _)| name).filter(|name| name.starts_with("acl"));
+    let missed: Vec<&str> = declared.filter(|name| !functions.contains(*name)).collect();
     assert_eq!(missed, ["aclGetRecentErrMsg", "aclrtGetSocName", "aclDestroyAclOpExecutor"]);
 }
 
