@@ -5,14 +5,17 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use aio_bench::analytic::{Analytic, AnalyticReport, Replayed};
+use aio_bench::paper::remembering::RememberingDevice;
 use aio_core::{Drafter, RequestRecord};
-use aio_engine::device::npu_sim::Simulation;
+use aio_engine::device::npu_sim::{NpuSimDevice, Simulation};
+use aio_engine::device::{self, Device, DeviceOptions};
 use aio_engine::model::ModelDescription;
 use aio_engine::sampling::Sampling;
-use aio_serve::{Request, Runner};
+use aio_serve::{Request, Runner, Tiers};
 
 const TIERS: [&str; 2] = ["qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b"];
 const LOOKUP: (&str, &str) = ("fixed", r#"{"drafter": "lookup", "draft_length": 4}"#);
@@ -30,14 +33,22 @@ const PROMPTS: [&str; 3] = [
     "What is 17 times 3? Think step by step.",
 ];
 
+/// Models, to be put on simulated hardware, and what computes their tokens, once.
+fn models(names: &[&str]) -> Option<(Tiers, Arc<dyn Device>)> {
+    let tiers = support::tiers(names)?;
+    let cpu = device::by_name("cpu", DeviceOptions::default()).unwrap();
+    Some((tiers, Arc::new(RememberingDevice::new(cpu, 1 << 30))))
+}
+
 /// The whole simulation: records, the shapes of the models that acted, and the clock's
 /// last time.
 fn simulated(
     device: &str,
-    tiers: &[&str],
+    (models, acting): &(Tiers, Arc<dyn Device>),
     (policy, config): (&str, &str),
-) -> Option<(Vec<RequestRecord>, Vec<ModelDescription>, u128)> {
-    let tiers = support::tiers_on(device, tiers)?;
+) -> (Vec<RequestRecord>, Vec<ModelDescription>, u128) {
+    let device = NpuSimDevice::new(Simulation::parse(device).unwrap(), Arc::clone(acting));
+    let tiers = models.again(&device).unwrap();
     let policy = support::load(policy, config, &tiers);
     let mut runner = Runner::new(tiers, policy);
     let answer = |prompt: &&str| {
@@ -48,11 +59,12 @@ fn simulated(
     let records = PROMPTS.iter().chain(&PROMPTS[..1]).map(answer).collect();
     let tiers = runner.tiers();
     let shapes = tiers.all().iter().map(|tier| tier.description().clone()).collect();
-    Some((records, shapes, tiers.clock().now().as_nanos()))
+    (records, shapes, tiers.clock().now().as_nanos())
 }
 
 #[test]
 fn a_replay_takes_what_the_whole_simulation_took_to_the_nanosecond() {
+    let Some(models) = models(&TIERS) else { return };
     let mut drafted = [0, 0];
     let mut probed = 0;
     let mut said = BTreeMap::new();
@@ -64,10 +76,7 @@ fn a_replay_takes_what_the_whole_simulation_took_to_the_nanosecond() {
             "ascend-910b-graph=openpangu-1b+openpangu-7b@700",
             "ascend-910b-graph=openpangu-1b+openpangu-7b",
         ][n];
-        let Some((records, shapes, clock)) = simulated(&format!("npu-sim:{device}"), &TIERS, run)
-        else {
-            return;
-        };
+        let (records, shapes, clock) = simulated(device, &models, run);
         let simulation = Simulation::parse(device).unwrap();
         let mut analytic = Analytic::new(&simulation, &shapes).unwrap();
         let replayed = analytic.answer_all(records.iter().map(|record| (0.0, record))).unwrap();
@@ -90,12 +99,13 @@ fn a_replay_takes_what_the_whole_simulation_took_to_the_nanosecond() {
         }
     }
     assert!(drafted.into_iter().all(|n| n > 3) && probed > 0, "{drafted:?}, {probed} probes");
-    the_cpu_says_the_same(said);
+    the_cpu_says_the_same(models.0, said);
 }
 
 /// Whatever the hardware, the policy and the costs: tokens are the `cpu` device's.
-fn the_cpu_says_the_same(said: BTreeMap<(String, &str), Vec<u32>>) {
-    let mut runner = support::runner(&TIERS, "fixed", "").unwrap();
+fn the_cpu_says_the_same(tiers: Tiers, said: BTreeMap<(String, &str), Vec<u32>>) {
+    let policy = support::load("fixed", "", &tiers);
+    let mut runner = Runner::new(tiers, policy);
     for ((tier, prompt), tokens) in said {
         let policy = support::load("fixed", &format!(r#"{{"tier": "{tier}"}}"#), runner.tiers());
         runner.replace_policies(policy);
@@ -106,9 +116,8 @@ fn the_cpu_says_the_same(said: BTreeMap<(String, &str), Vec<u32>>) {
 
 #[test]
 fn thousands_of_requests_wait_for_their_turn_on_any_hardware() {
-    let Some((records, ..)) = simulated("npu-sim:ascend-910b-graph", &TIERS[..1], LOOKUP) else {
-        return;
-    };
+    let Some(models) = models(&TIERS[..1]) else { return };
+    let (records, ..) = simulated("ascend-910b-graph", &models, LOOKUP);
     let start = Instant::now();
     let mut reports = Vec::new();
     for device in ["hf", "eager", "graph"] {
@@ -139,10 +148,8 @@ fn thousands_of_requests_wait_for_their_turn_on_any_hardware() {
 
 #[test]
 fn a_record_of_another_kind_of_run_is_refused() {
-    let Some((records, shapes, _)) = simulated("npu-sim:ascend-910b-hf", &TIERS[..1], LOOKUP)
-    else {
-        return;
-    };
+    let Some(models) = models(&TIERS[..1]) else { return };
+    let (records, shapes, _) = simulated("ascend-910b-hf", &models, LOOKUP);
     let simulation = Simulation::parse("ascend-910b-hf").unwrap();
     let told = |simulation: &Simulation, record: &RequestRecord| {
         let mut analytic = Analytic::new(simulation, &shapes).unwrap();
