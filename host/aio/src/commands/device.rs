@@ -50,7 +50,9 @@ enum DeviceCommand {
     /// where one is off by more than 15 %
     ///
     /// Shipped profiles are held against figures that were published; one that `aio device
-    /// calibrate` made is held against this machine, whose passes are measured anew.
+    /// calibrate` made is held against this machine, whose passes are measured anew. Machines
+    /// are not as fast at one time as at another: how fast this one reads and computes now is
+    /// found from the passes that the profile was fitted to, and told.
     Check {
         /// A profile's name or file; all that are shipped where none is named
         profile: Option<String>,

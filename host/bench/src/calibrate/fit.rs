@@ -90,28 +90,63 @@ pub(super) fn fit(shapes: &[Shape], timed: &[Timed], known: &Known) -> Profile {
     };
     let start = usual(shapes, timed, known, formats.len());
     let loss = |point: &[f64]| {
-        let profile = profile(point, &formats, shapes, known);
-        let models: Vec<CostModel> = shapes
-            .iter()
-            .map(|shape| CostModel::stored(profile.clone(), &shape.description, &shape.stored))
-            .collect();
-        let errors = timed.iter().map(|timed| {
-            let error = (predict(&models[timed.model], timed.pass) / timed.seconds).ln().abs();
-            if error < LARGE_ERROR {
-                error * error
-            } else {
-                LARGE_ERROR * (2.0 * error - LARGE_ERROR)
-            }
-        });
+        let errors = off(&profile(point, &formats, shapes, known), shapes, timed);
         let held = point.iter().zip(&start).enumerate().map(|(i, (number, usual))| {
             let hold = if i < COMMON { HOLD } else { HOLD_FORMATS };
             hold * (number - usual).powi(2)
         });
         // Sums of each: passes pull the harder the more there are.
-        errors.sum::<f64>() + held.sum::<f64>()
+        errors + held.sum::<f64>()
     };
     let point = simplex::least(loss, &start);
     rounded(profile(&point, &formats, shapes, known))
+}
+
+/// How far a profile's predictions are off, all passes together.
+fn off(profile: &Profile, shapes: &[Shape], timed: &[Timed]) -> f64 {
+    let models: Vec<CostModel> = shapes
+        .iter()
+        .map(|shape| CostModel::stored(profile.clone(), &shape.description, &shape.stored))
+        .collect();
+    let errors = timed.iter().map(|timed| {
+        let error = (predict(&models[timed.model], timed.pass) / timed.seconds).ln().abs();
+        if error < LARGE_ERROR { error * error } else { LARGE_ERROR * (2.0 * error - LARGE_ERROR) }
+    });
+    errors.sum()
+}
+
+/// How fast a machine is now, to what it was for its profile.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Speed {
+    /// Reading.
+    pub reading: f64,
+    /// Computing.
+    pub computing: f64,
+}
+
+impl Speed {
+    /// The profile of a machine at that speed.
+    pub(super) fn of(self, profile: &Profile) -> Profile {
+        let mut now = profile.clone();
+        now.memory.bandwidth *= self.reading;
+        now.arithmetic.operations *= self.computing;
+        if let Some(unpacking) = &mut now.unpacking {
+            unpacking.components *= self.computing;
+        }
+        now
+    }
+}
+
+/// The speed of a machine at which its profile is closest to these passes: whoever shares a
+/// machine takes of its memory's speed and of its processor's, and no more than these two
+/// numbers are found anew.
+pub(super) fn speed(profile: &Profile, shapes: &[Shape], timed: &[Timed]) -> Speed {
+    let speed = |point: &[f64]| Speed { reading: point[0].exp(), computing: point[1].exp() };
+    let loss = |point: &[f64]| {
+        let held: f64 = point.iter().map(|number| HOLD * number * number).sum();
+        off(&speed(point).of(profile), shapes, timed) + held
+    };
+    speed(&simplex::least(loss, &[0.0, 0.0]))
 }
 
 /// A point from where to look: logarithms of the memory's efficiency, of the arithmetic's

@@ -114,14 +114,7 @@ pub fn calibrate(
         kv_bytes: measured.kv_bytes,
         tile: device.tile(),
     };
-    let timed: Vec<Timed> = measured
-        .passes
-        .iter()
-        .zip(&fitted)
-        .filter(|(_, fitted)| **fitted)
-        .map(|(&(model, pass, summary), _)| Timed { model, pass, seconds: summary.min })
-        .collect();
-    let mut profile = fit::fit(&measured.shapes, &timed, &known);
+    let mut profile = fit::fit(&measured.shapes, &measured.timed(&fitted), &known);
     let row = |(&(model, pass, summary), &fitted): (&(usize, Pass, Summary), &bool)| {
         let tidy = |number: f64| (number * 1e3).round() / 1e3;
         MeasuredPass {
@@ -174,7 +167,13 @@ pub fn check(
     }
     let measured = measure(sources, device, &passes, calibration.rounds, progress)?;
     let fitted: Vec<bool> = calibration.rows.iter().map(|row| row.fitted).collect();
-    let mut report = measured.report(profile, &fitted);
+    let speed = fit::speed(profile, &measured.shapes, &measured.timed(&fitted));
+    let mut report = measured.report(&speed.of(profile), &fitted);
+    report.notes.push(format!(
+        "the machine reads at {:.2} times and computes at {:.2} times the profile's speed now, by \
+         the fitted passes; predictions are for that speed",
+        speed.reading, speed.computing
+    ));
     let (here, isa) = (Machine::here(), device.instruction_set());
     if !calibration.machine.starts_with(&here.cpu) || calibration.instruction_set != isa {
         report.notes.push(format!(
@@ -298,20 +297,17 @@ impl Measured {
                 fitted: fitted.then_some("jointly"),
             }
         });
-        let bandwidth = self.bandwidth;
-        let mut notes = self.notes.clone();
-        let drift = bandwidth.max * 1e9 / profile.memory.bandwidth - 1.0;
-        if drift.abs() > DRIFT {
-            notes.push(format!(
-                "memory is read at {:.1} GB/s now, and was at {:.1} GB/s for the profile: times \
-                 of decoding follow it; calibrate anew",
-                bandwidth.max,
-                profile.memory.bandwidth / 1e9
-            ));
-        }
-        Report { rows: rows.collect(), bandwidth, notes }
+        Report { rows: rows.collect(), bandwidth: self.bandwidth, notes: self.notes.clone() }
+    }
+
+    /// The passes to fit to.
+    fn timed(&self, fitted: &[bool]) -> Vec<Timed> {
+        let fitted = self.passes.iter().zip(fitted).filter(|(_, fitted)| **fitted);
+        let timed = |(&(model, pass, summary), _): (&(usize, Pass, Summary), _)| Timed {
+            model,
+            pass,
+            seconds: summary.min,
+        };
+        fitted.map(timed).collect()
     }
 }
-
-/// Change of the memory's speed from which it is remarked on.
-const DRIFT: f64 = 0.1;

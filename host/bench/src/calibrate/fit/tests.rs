@@ -166,3 +166,13 @@ fn the_same_times_give_the_same_profile_and_its_text_is_it() {
     assert_eq!(Profile::parse("synthetic", &text).unwrap(), found, "{text}");
     assert!(text.starts_with("# What passes of the cpu device cost"), "{text}");
 }
+
+#[test]
+fn a_machine_that_others_use_is_the_same_at_another_speed() {
+    let shapes = shapes();
+    let profile = truth(&shapes);
+    let busy = Speed { reading: 0.7, computing: 1.3 };
+    let found = speed(&profile, &shapes, &times(&shapes, &busy.of(&profile)));
+    assert!((found.reading / 0.7 - 1.0).abs() < 0.01, "{found:?}");
+    assert!((found.computing / 1.3 - 1.0).abs() < 0.01, "{found:?}");
+}
