@@ -128,7 +128,7 @@ impl PaperReport {
     /// What drafts of each length bring on each hardware.
     fn lengths(&self) -> String {
         let chart = |drafts: Drafts, title: &str| {
-            let series = PROFILES.iter().zip(COLOURS).map(|(name, colour)| {
+            let series = PROFILES.iter().zip(COLOURS).enumerate().map(|(i, (name, colour))| {
                 let plain = self.cell(name, self.near(), LARGE).map(|c| c.tokens_per_second);
                 let of_both =
                     self.sweep.iter().filter(|p| p.profile == *name && p.drafts == drafts);
@@ -137,7 +137,8 @@ impl PaperReport {
                     (f64::from(point.length), ratio)
                 });
                 let name = name.trim_start_matches("ascend-910b-").to_owned();
-                Series { name, colour, dashed: false, points: points.collect() }
+                // Where they coincide, one shows on the other.
+                Series { name, colour, dashed: i % 2 == 1, points: points.collect() }
             });
             LineChart {
                 title: title.to_owned(),
