@@ -419,7 +419,7 @@ fn this_machine_is_measured_and_its_profile_is_hardware() {
     let line = format!("{count} of 17 passes were fitted to");
     assert_says(
         &table,
-        &["measured ms", "median", &line, "memory was read at", "the machine reads at"],
+        &["measured ms", "spread", &line, "memory was read at", "the machine reads at"],
     );
 
     // And models run on it as on any other hardware.

@@ -40,8 +40,9 @@ pub struct CalibrateArgs {
     /// Threads of the device (default: one for each physical core)
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
-    /// Rounds; times are the least over them
-    #[arg(long, value_name = "N", default_value_t = 4)]
+    /// Rounds; times are means over them. Passes longer than a second are measured in
+    /// every other one
+    #[arg(long, value_name = "N", default_value_t = 12)]
     rounds: usize,
     /// Tokens in the context of decoding and verifying
     #[arg(long, value_delimiter = ',', value_name = "TOKENS", default_value = "256,1024")]

@@ -13,10 +13,8 @@ use aio_serve::TierSource;
 use crate::BenchError;
 use crate::engine::tokens;
 
-/// Seconds of a round that short passes are repeated for; the quickest counts.
-const REPEATED_SECONDS: f64 = 0.15;
-/// Most repetitions in a round.
-const MOST_REPETITIONS: usize = 7;
+/// Seconds of a round that short passes are repeated for.
+const REPEATED_SECONDS: f64 = 0.08;
 
 /// A pass over one sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,14 +117,15 @@ impl Subject {
         Ok(())
     }
 
-    /// Seconds of such a pass: of a long one, or the least of several short ones.
+    /// Seconds of such a pass, a short one's the mean of several.
     pub fn measure(&mut self, pass: Pass) -> Result<f64, BenchError> {
-        let mut seconds = vec![self.once(pass)?];
-        let times = (REPEATED_SECONDS / seconds[0]) as usize;
-        for _ in 1..times.min(MOST_REPETITIONS) {
-            seconds.push(self.once(pass)?);
+        let first = self.once(pass)?;
+        let times = ((REPEATED_SECONDS / first) as usize).max(1);
+        let mut all = first;
+        for _ in 1..times {
+            all += self.once(pass)?;
         }
-        Ok(seconds.into_iter().fold(f64::INFINITY, f64::min))
+        Ok(all / times as f64)
     }
 
     fn once(&mut self, pass: Pass) -> Result<f64, BenchError> {

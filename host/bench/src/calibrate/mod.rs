@@ -1,26 +1,22 @@
 //! A profile of this machine for the cost model (`npu-sim`): passes of the `cpu` device are
 //! measured, the profile's numbers fitted to at most half of them, and the others predicted.
-//!
-//! As elsewhere in this crate, passes are measured in rounds that go through all of them in
-//! alternating order, and times are the least over rounds: whoever
-//! shares the machine only ever adds to them.
 
 mod fit;
 mod measure;
 mod report;
+mod rounds;
 mod simplex;
 
 use aio_engine::device::cpu::CpuDevice;
 use aio_engine::device::npu_sim::{Calibration, CostModel, MeasuredPass, Profile};
 use aio_serve::TierSource;
 
-use crate::bandwidth::Bandwidth;
-use crate::machine::{CpuTime, Disturbance, Machine};
-use crate::stats::Summary;
+use crate::machine::Machine;
 use crate::{BenchError, Progress};
 use fit::{Known, Timed};
-use measure::{Pass, Shape, Subject};
+use measure::Pass;
 pub use report::{CheckedPass, Report, profile_text};
+use rounds::{Measured, Took, measure};
 
 /// Fewest passes that a profile is made of: it has to be fitted to half of them.
 const FEWEST: usize = 12;
@@ -115,15 +111,15 @@ pub fn calibrate(
         tile: device.tile(),
     };
     let mut profile = fit::fit(&measured.shapes, &measured.timed(&fitted), &known);
-    let row = |(&(model, pass, summary), &fitted): (&(usize, Pass, Summary), &bool)| {
+    let row = |(&(model, pass, took), &fitted): (&(usize, Pass, Took), &bool)| {
         let tidy = |number: f64| (number * 1e3).round() / 1e3;
         MeasuredPass {
             model: measured.shapes[model].name.clone(),
             rows: pass.rows,
             context: pass.context,
             logits: pass.logits,
-            milliseconds: tidy(summary.min * 1e3),
-            spread: tidy(summary.median / summary.min - 1.0),
+            milliseconds: tidy(took.mean * 1e3),
+            spread: tidy(took.spread),
             fitted,
         }
     };
@@ -184,97 +180,6 @@ pub fn check(
     Ok(report)
 }
 
-/// What was measured.
-struct Measured {
-    shapes: Vec<Shape>,
-    /// Model, pass and seconds.
-    passes: Vec<(usize, Pass, Summary)>,
-    /// Gigabytes a second that the memory was read at.
-    bandwidth: Summary,
-    /// Bytes of a component of a key or value.
-    kv_bytes: f64,
-    notes: Vec<String>,
-}
-
-fn measure(
-    sources: &[TierSource],
-    device: &CpuDevice,
-    passes: &[(usize, Pass)],
-    rounds: usize,
-    progress: &mut dyn Progress,
-) -> Result<Measured, BenchError> {
-    let bandwidth = Bandwidth::new(device.threads())
-        .map_err(|e| BenchError::Request(format!("no memory to measure bandwidth with: {e}")))?;
-    progress.started((sources.len() * (1 + rounds)) as u64);
-    let mut subjects = Vec::new();
-    for (model, source) in sources.iter().enumerate() {
-        progress.step(&format!("{}: loading and filling contexts", source.name));
-        let mut subject = Subject::open(source, device)?;
-        let of_it = passes.iter().filter(|(m, _)| *m == model).map(|(_, pass)| *pass);
-        let of_it: Vec<Pass> = of_it.collect();
-        if let Some(reason) = subject.refuses(&of_it) {
-            return Err(BenchError::Request(reason));
-        }
-        subject.prepare(&of_it)?;
-        subjects.push(subject);
-    }
-    let mut seconds: Vec<Vec<f64>> = vec![Vec::new(); passes.len()];
-    let (mut speeds, mut disturbance) = (Vec::new(), Disturbance::default());
-    for round in 0..rounds {
-        // Whoever comes first finds the machine otherwise than who comes last.
-        let mut order: Vec<usize> = (0..passes.len()).collect();
-        if round % 2 == 1 {
-            order.reverse();
-        }
-        let mut at_work = None;
-        let mut start = CpuTime::now();
-        for i in order {
-            let (model, pass) = passes[i];
-            if at_work.replace(model) != Some(model) {
-                let name = &subjects[model].shape.name;
-                progress.step(&format!("{name}: round {} of {rounds}", round + 1));
-                disturbance.ours(start);
-                speeds.push(bandwidth.measure());
-                start = CpuTime::now();
-            }
-            seconds[i].push(undisturbed(&mut subjects[model], pass)?);
-        }
-        disturbance.ours(start);
-    }
-    progress.finished();
-    let summaries = seconds.iter().map(|seconds| Summary::of(seconds));
-    let timed = passes.iter().zip(summaries);
-    let timed = timed.filter_map(|(&(model, pass), summary)| Some((model, pass, summary?)));
-    let no_rounds = || BenchError::Request("no round was measured".to_owned());
-    Ok(Measured {
-        passes: timed.collect(),
-        bandwidth: Summary::of(&speeds).ok_or_else(no_rounds)?,
-        kv_bytes: subjects.first().map_or(2.0, Subject::kv_bytes),
-        shapes: subjects.into_iter().map(|subject| subject.shape).collect(),
-        notes: disturbance.notes(),
-    })
-}
-
-/// Seconds of a pass; measured once more where other processes had a good part of the
-/// processors meanwhile, and then those of the quieter time.
-fn undisturbed(subject: &mut Subject, pass: Pass) -> Result<f64, BenchError> {
-    let mut timed = || -> Result<(f64, f64), BenchError> {
-        let start = CpuTime::now();
-        let seconds = subject.measure(pass)?;
-        Ok((start.since().others, seconds))
-    };
-    let first = timed()?;
-    if first.0 < DISTURBED {
-        return Ok(first.1);
-    }
-    let second = timed()?;
-    Ok(if second.0 < first.0 { second.1 } else { first.1 })
-}
-
-/// Share of the processors from which a measurement is made again. Time is counted in
-/// hundredths of a second, so that less would mean little.
-const DISTURBED: f64 = 0.1;
-
 impl Measured {
     fn report(&self, profile: &Profile, fitted: &[bool]) -> Report {
         let models: Vec<CostModel> = self
@@ -282,7 +187,7 @@ impl Measured {
             .iter()
             .map(|shape| CostModel::stored(profile.clone(), &shape.description, &shape.stored))
             .collect();
-        let rows = self.passes.iter().zip(fitted).map(|(&(model, pass, summary), &fitted)| {
+        let rows = self.passes.iter().zip(fitted).map(|(&(model, pass, took), &fitted)| {
             let predicted = fit::predict(&models[model], pass);
             CheckedPass {
                 profile: profile.name.clone(),
@@ -290,10 +195,10 @@ impl Measured {
                 phase: report::phase(pass),
                 rows: pass.rows,
                 context: pass.context,
-                measured: summary.min * 1e3,
-                spread: summary.median / summary.min - 1.0,
+                measured: took.mean * 1e3,
+                spread: took.spread,
                 predicted: predicted * 1e3,
-                error: predicted / summary.min - 1.0,
+                error: predicted / took.mean - 1.0,
                 fitted: fitted.then_some("jointly"),
             }
         });
@@ -303,10 +208,10 @@ impl Measured {
     /// The passes to fit to.
     fn timed(&self, fitted: &[bool]) -> Vec<Timed> {
         let fitted = self.passes.iter().zip(fitted).filter(|(_, fitted)| **fitted);
-        let timed = |(&(model, pass, summary), _): (&(usize, Pass, Summary), _)| Timed {
+        let timed = |(&(model, pass, took), _): (&(usize, Pass, Took), _)| Timed {
             model,
             pass,
-            seconds: summary.min,
+            seconds: took.mean,
         };
         fitted.map(timed).collect()
     }

@@ -23,9 +23,9 @@ pub struct CheckedPass {
     pub rows: usize,
     /// Tokens in the cache before it.
     pub context: usize,
-    /// Milliseconds measured, the least over rounds.
+    /// Milliseconds measured, the mean over rounds.
     pub measured: f64,
-    /// How far the median over rounds lies above that, as a share of it.
+    /// Half the distance between the rounds' quartiles, as a share of it.
     pub spread: f64,
     /// Milliseconds by the profile.
     pub predicted: f64,
@@ -62,7 +62,7 @@ impl Report {
             "rows",
             "context",
             "measured ms",
-            "median",
+            "spread",
             "predicted ms",
             "error",
             "",
@@ -77,7 +77,7 @@ impl Report {
                 row.rows.to_string(),
                 row.context.to_string(),
                 format!("{:.1}", row.measured),
-                format!("{:+.0} %", row.spread * 100.0),
+                format!("±{:.0} %", row.spread * 100.0),
                 format!("{:.1}", row.predicted),
                 format!("{:+.1} %", row.error * 100.0),
                 fitted.to_owned(),
@@ -190,7 +190,7 @@ pub fn profile_text(profile: &Profile, date: &str) -> String {
     }
     if let Some(calibration) = &profile.calibration {
         line(
-            "\n# What was measured: the least over the rounds, in milliseconds. The numbers above"
+            "\n# What was measured: the mean over the rounds, in milliseconds. The numbers above"
                 .into(),
         );
         line(

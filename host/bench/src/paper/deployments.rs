@@ -2,7 +2,6 @@
 //! them ("A-IO: Adaptive Inference Orchestration", arXiv 2604.09752; HF Transformers on one
 //! Ascend 910B, 2K contexts).
 
-use aio_core::TierInfo;
 use aio_policy::PolicySource;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -48,7 +47,7 @@ pub const PAPERS_KNOWN: &str = "A-IO, classes known";
 
 impl Deployment {
     /// All of them, for models of these names.
-    pub fn all(small: &TierInfo, large: &TierInfo) -> Vec<Self> {
+    pub fn all(small: &str, large: &str) -> Vec<Self> {
         let fixed = |name, about, published, config| Self {
             name,
             about,
@@ -60,13 +59,13 @@ impl Deployment {
             by_kind: Vec::new(),
         };
         // "n-gram 6, lookahead 2".
-        let lookup = |tier: &TierInfo| {
+        let lookup = |tier: &str| {
             json!({
-                "tier": tier.name, "drafter": "lookup", "draft_length": 2,
+                "tier": tier, "drafter": "lookup", "draft_length": 2,
                 "ngram_min": 1, "ngram_max": 6,
             })
         };
-        let plain = |tier: &TierInfo| json!({"tier": tier.name, "drafter": "none"});
+        let plain = |tier: &str| json!({"tier": tier, "drafter": "none"});
         vec![
             fixed(SMALL, "the small model answers all, token by token", Some(21.5), plain(small)),
             fixed(
@@ -87,8 +86,8 @@ impl Deployment {
                 "the large model verifies 4 tokens that the small one drafts, each round",
                 None,
                 json!({
-                    "tier": large.name, "drafter": "model", "draft_length": DRAFT_LENGTH,
-                    "draft_tier": small.name,
+                    "tier": large, "drafter": "model", "draft_length": DRAFT_LENGTH,
+                    "draft_tier": small,
                 }),
             ),
             Self {
@@ -151,17 +150,17 @@ impl Deployment {
 
     /// Drafts of fixed lengths, for the question of how long they should be: by the small
     /// model, and by lookup.
-    pub fn sweep(small: &TierInfo, large: &TierInfo) -> Vec<(Drafts, u32, Value)> {
+    pub fn sweep(small: &str, large: &str) -> Vec<(Drafts, u32, Value)> {
         let model = [1, 2, 3, 4, 6, 8, 12].map(|length| {
             let config = json!({
-                "tier": large.name, "drafter": "model", "draft_length": length,
-                "draft_tier": small.name,
+                "tier": large, "drafter": "model", "draft_length": length,
+                "draft_tier": small,
             });
             (Drafts::Model, length, config)
         });
         let lookup = [1, 2, 4, 7, 15, 31].map(|length| {
             let config = json!({
-                "tier": large.name, "drafter": "lookup", "draft_length": length, "ngram_max": 12,
+                "tier": large, "drafter": "lookup", "draft_length": length, "ngram_max": 12,
             });
             (Drafts::Lookup, length, config)
         });

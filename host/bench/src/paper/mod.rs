@@ -118,10 +118,10 @@ pub fn run(
         return Err(BenchError::Request(what));
     }
     let mut report = PaperReport::new(models, from, options, &prompts);
-    let deployments = Deployment::all(small, large);
+    let deployments = Deployment::all(&small.name, &large.name);
     let runs = |d: &Deployment| if d.adapts { PROFILES.len() } else { 1 };
     let runs = options.contexts.len() * deployments.iter().map(runs).sum::<usize>();
-    let sweep = Deployment::sweep(small, large);
+    let sweep = Deployment::sweep(&small.name, &large.name);
     progress.started((runs + sweep.len()) as u64);
     for &context in &options.contexts {
         let document = context - ROOM;

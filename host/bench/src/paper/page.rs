@@ -5,7 +5,7 @@ use minijinja::value::Serde;
 use minijinja::{Environment, Value, context};
 
 use super::deployments::{Drafts, LARGE, LARGE_DRAFT, PAPERS_KNOWN, SMALL};
-use super::report::PaperReport;
+use super::report::{HEADS, PaperReport};
 use super::{PROFILES, profile};
 use crate::BenchError;
 use crate::chart::{Area, Bar, BarChart, LineChart, OURS, PEERS, Series};
@@ -49,7 +49,8 @@ impl PaperReport {
         page.render(context! {
             report => Value::from(Serde(self)),
             machine => self.machine.line(),
-            deployments => Self::deployments(),
+            deployments => self.deployments(),
+            heads => HEADS.to_vec(),
             throughput => self.contexts.iter().map(|&c| self.throughput(c)).collect::<Vec<_>>(),
             lengths => self.lengths(),
             time => self.time(),
@@ -65,40 +66,20 @@ impl PaperReport {
     }
 
     fn rows(&self, profile: &str, context: usize) -> Vec<Value> {
-        let cells = self.cells.iter().filter(|c| c.profile == profile && c.context == context);
         let row = |cell: &super::Cell| {
-            let decode = cell.spent.decode();
-            let percent = |seconds: f64| format!("{:.1} %", 100.0 * cell.share(seconds));
-            let draft = cell.spent.draft.seconds() - cell.spent.draft.compile_seconds;
-            let dash = || "–".to_owned();
             context! {
                 name => cell.deployment,
                 ours => cell.ours,
-                cells => [
-                    format!("{:.1}", cell.tokens_per_second),
-                    cell.published.map_or_else(dash, |p| format!("{p:.1}")),
-                    cell.difference.map_or_else(dash, |d| format!("{:+.0} %", 100.0 * d)),
-                    self.to_large(cell).map_or_else(dash, |ratio| format!("{ratio:.2}")),
-                    format!("{:.1}", cell.overall_tokens_per_second),
-                    cell.first_token.map_or_else(dash, |s| format!("{:.2} s", s.median)),
-                    format!("{:.1} GB", cell.bytes_per_token / 1e9),
-                    format!("{}/{}", cell.answered_by_small, cell.requests),
-                    cell.acceptance().map_or_else(dash, |a| format!("{:.0} %", 100.0 * a)),
-                    format!("{:.1} s", cell.spent.all().compile_seconds),
-                    percent(decode.host_seconds),
-                    percent(decode.synchronisation_seconds),
-                    percent(decode.padding_seconds),
-                    percent(draft),
-                ],
+                cells => self.figures(cell).to_vec(),
             }
         };
-        cells.map(row).collect()
+        self.cells_of(profile, context).map(row).collect()
     }
 
     /// Deployments' speeds on each hardware.
     fn throughput(&self, context: usize) -> String {
         let chart = |name: &&str| {
-            let cells = self.cells.iter().filter(|c| c.profile == **name && c.context == context);
+            let cells = self.cells_of(name, context);
             let bar = |cell: &super::Cell| Bar {
                 label: cell.deployment.to_owned(),
                 value: cell.tokens_per_second,

@@ -11,6 +11,24 @@ use super::{COSTED, Kind, PROFILES, PaperOptions, PaperPrompt, ROOM, profile};
 use crate::machine::Machine;
 use crate::table::Table;
 
+/// What stands in the columns of a table of cells.
+pub(super) const HEADS: [&str; 14] = [
+    "tokens/s",
+    "paper",
+    "difference",
+    "to 7B",
+    "in all",
+    "first token s",
+    "GB/token",
+    "by 1B",
+    "accepted",
+    "compile s",
+    "host",
+    "syncs",
+    "padding",
+    "drafting",
+];
+
 /// The whole report.
 #[derive(Debug, Clone, Serialize)]
 pub struct PaperReport {
@@ -144,47 +162,45 @@ impl PaperReport {
         text
     }
 
+    /// The cells of one hardware at one context.
+    pub(super) fn cells_of<'a>(
+        &'a self,
+        profile: &'a str,
+        context: usize,
+    ) -> impl Iterator<Item = &'a Cell> {
+        self.cells.iter().filter(move |cell| cell.profile == profile && cell.context == context)
+    }
+
+    /// A cell's figures as they stand in tables, in the order of [`HEADS`].
+    pub(super) fn figures(&self, cell: &Cell) -> [String; HEADS.len()] {
+        let decode = cell.spent.decode();
+        let share = |seconds: f64| format!("{:.1} %", 100.0 * cell.share(seconds));
+        let draft = cell.spent.draft.seconds() - cell.spent.draft.compile_seconds;
+        let dash = || "-".to_owned();
+        [
+            format!("{:.1}", cell.tokens_per_second),
+            cell.published.map_or_else(dash, |p| format!("{p:.1}")),
+            cell.difference.map_or_else(dash, |d| format!("{:+.0} %", 100.0 * d)),
+            self.to_large(cell).map_or_else(dash, |ratio| format!("{ratio:.2}")),
+            format!("{:.1}", cell.overall_tokens_per_second),
+            cell.first_token.map_or_else(dash, |s| format!("{:.2}", s.median)),
+            format!("{:.1}", cell.bytes_per_token / 1e9),
+            format!("{}/{}", cell.answered_by_small, cell.requests),
+            cell.acceptance().map_or_else(dash, |share| format!("{:.0} %", 100.0 * share)),
+            format!("{:.1}", cell.spent.all().compile_seconds),
+            share(decode.host_seconds),
+            share(decode.synchronisation_seconds),
+            share(decode.padding_seconds),
+            share(draft),
+        ]
+    }
+
     fn table(&self, profile: &str, context: usize) -> String {
         let mut table = Table::new().right(|column| column > 0).indent(2);
-        table.row([
-            "",
-            "tokens/s",
-            "paper",
-            "difference",
-            "to 7B",
-            "in all",
-            "first token s",
-            "GB/token",
-            "by 1B",
-            "accepted",
-            "compile s",
-            "host",
-            "syncs",
-            "padding",
-            "drafting",
-        ]);
-        let of_both = |cell: &&Cell| cell.profile == profile && cell.context == context;
-        for cell in self.cells.iter().filter(of_both) {
-            let decode = cell.spent.decode();
-            let share = |seconds: f64| format!("{:.1} %", 100.0 * cell.share(seconds));
-            let draft = cell.spent.draft.seconds() - cell.spent.draft.compile_seconds;
-            table.row([
-                cell.deployment.to_owned(),
-                format!("{:.1}", cell.tokens_per_second),
-                cell.published.map_or("-".into(), |p| format!("{p:.1}")),
-                cell.difference.map_or("-".into(), |d| format!("{:+.0} %", 100.0 * d)),
-                self.to_large(cell).map_or("-".into(), |ratio| format!("{ratio:.2}")),
-                format!("{:.1}", cell.overall_tokens_per_second),
-                cell.first_token.map_or("-".into(), |s| format!("{:.2}", s.median)),
-                format!("{:.1}", cell.bytes_per_token / 1e9),
-                format!("{}/{}", cell.answered_by_small, cell.requests),
-                cell.acceptance().map_or("-".into(), |share| format!("{:.0} %", 100.0 * share)),
-                format!("{:.1}", cell.spent.all().compile_seconds),
-                share(decode.host_seconds),
-                share(decode.synchronisation_seconds),
-                share(decode.padding_seconds),
-                share(draft),
-            ]);
+        table.row(std::iter::once("").chain(HEADS));
+        for cell in self.cells_of(profile, context) {
+            let name = std::iter::once(cell.deployment.to_owned());
+            table.row(name.chain(self.figures(cell)));
         }
         table.text()
     }
@@ -232,16 +248,8 @@ impl PaperReport {
     }
 
     /// The deployments' lines of explanation, for a reader of tables.
-    pub(super) fn deployments() -> Vec<(&'static str, &'static str)> {
-        let tier = |name: &str| aio_core::TierInfo {
-            name: name.into(),
-            parameters: 1,
-            weight_bytes: 1,
-            kv_bytes_per_token: 1,
-            context: 1,
-            tokenizer: 0,
-        };
-        let all = Deployment::all(&tier("small"), &tier("large"));
+    pub(super) fn deployments(&self) -> Vec<(&'static str, &'static str)> {
+        let all = Deployment::all(&self.acting[0], &self.acting[1]);
         all.into_iter().map(|deployment| (deployment.name, deployment.about)).collect()
     }
 }

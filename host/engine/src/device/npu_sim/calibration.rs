@@ -13,7 +13,7 @@ pub struct Calibration {
     pub instruction_set: String,
     /// Threads of the device.
     pub threads: usize,
-    /// Rounds of which each time is the least.
+    /// Rounds of which each time is the mean.
     pub rounds: usize,
     /// Models that were measured: catalogue names or GGUF files.
     pub models: Vec<String>,
@@ -33,9 +33,9 @@ pub struct MeasuredPass {
     pub context: usize,
     /// Rows whose logits were wanted.
     pub logits: usize,
-    /// Median over the rounds.
+    /// Mean over the rounds.
     pub milliseconds: f64,
-    /// How far the median of the rounds lies above that, as a share of it.
+    /// Half the distance between the rounds' quartiles, as a share of it.
     pub spread: f64,
     /// Whether the profile's numbers were fitted to it; else they predict it.
     pub fitted: bool,

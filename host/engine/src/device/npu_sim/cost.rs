@@ -177,7 +177,11 @@ impl CostModel {
             Mode::Graph => {
                 let padded = gear.max(rows);
                 // The output projection is part of the graph, in as many rows.
-                let cost = self.of_rows(padded, if logits == 0 { 0 } else { padded }, sequences);
+                let selected = if logits == 0 { 0 } else { padded };
+                let cost = self.of_rows(padded, selected, sequences);
+                if (padded, selected) == (rows, logits) {
+                    return cost;
+                }
                 let bare = self.of_rows(rows, logits, sequences);
                 Cost { padding_seconds: cost.seconds - bare.seconds, ..cost }
             }
