@@ -82,6 +82,7 @@ pub unsafe extern "C" fn aclnnFusedInferAttentionScoreV2GetWorkspaceSize(
         let numbers =
             [precise, block_size, antiquant_mode, key_antiquant_mode, value_antiquant_mode];
         ensure(unused.iter().all(|p| p.is_null()) && numbers == [0; 5] && !lse, "not known here")?;
+        // SAFETY: the caller gives a text that ends with 0.
         let layout = unsafe { CStr::from_ptr(layout) };
         ensure(layout == c"BSND", "another layout than BSND")?;
         let list = |list: Pointer| match books.lists.get(&(list as u64)).map(Vec::as_slice) {
@@ -145,6 +146,7 @@ pub unsafe extern "C" fn aclnnFusedInferAttentionScoreV2GetWorkspaceSize(
             books.store(&out, &attended);
         }))
     };
+    // SAFETY: the outputs are the caller's, given on as they came.
     unsafe { first_phase(names, (workspace, executor), check) }
 }
 

@@ -19,6 +19,7 @@ pub extern "C" fn aio_stub_fail_at(n: u64, status: Status) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aio_stub_calls(text: *mut u8, room: usize) -> usize {
     let names = with_books(|books| books.names.join("\n"));
+    // SAFETY: the caller has `room` bytes at `text`.
     unsafe { give(&names, text, room) }
 }
 
@@ -26,6 +27,7 @@ pub unsafe extern "C" fn aio_stub_calls(text: *mut u8, room: usize) -> usize {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aio_stub_failed(text: *mut u8, room: usize) -> usize {
     let name = with_books(|books| books.failed.unwrap_or_default());
+    // SAFETY: the caller has `room` bytes at `text`.
     unsafe { give(name, text, room) }
 }
 
@@ -33,6 +35,7 @@ pub unsafe extern "C" fn aio_stub_failed(text: *mut u8, room: usize) -> usize {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aio_stub_violations(text: *mut u8, room: usize) -> usize {
     let violations = with_books(|books| std::mem::take(&mut books.violations));
+    // SAFETY: the caller has `room` bytes at `text`.
     unsafe { give(&violations.join("\n"), text, room) }
 }
 
@@ -40,6 +43,7 @@ pub unsafe extern "C" fn aio_stub_violations(text: *mut u8, room: usize) -> usiz
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aio_stub_left(text: *mut u8, room: usize) -> usize {
     let left = with_books(|books| books.left());
+    // SAFETY: the caller has `room` bytes at `text`.
     unsafe { give(&left.join(", "), text, room) }
 }
 
@@ -51,6 +55,7 @@ pub extern "C" fn aio_stub_new_process() {
 
 unsafe fn give(from: &str, text: *mut u8, room: usize) -> usize {
     let bytes = from.len().min(room);
+    // SAFETY: the caller has `room` bytes there, and no more are copied.
     unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), text, bytes) };
     bytes
 }

@@ -8,7 +8,9 @@
 //! It fails on demand: the n-th call from [`aio_stub_fail_at`] on, with any code. A call
 //! that gives something back gives it back also where it fails.
 //!
-//! Addresses on the "chip" are none of this process: who follows one crashes.
+//! Addresses on the "chip" are none of this process: who follows one crashes. What the
+//! functions ask of their callers is what the vendor's do: pointers to arguments and to
+//! results are good for what the vendor's documents say of them.
 
 // Names are the vendor's.
 #![allow(non_snake_case, clippy::missing_safety_doc, clippy::too_many_arguments)]
@@ -79,6 +81,7 @@ pub extern "C" fn aclrtGetSocName() -> *const c_char {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aclrtGetDeviceCount(count: *mut u32) -> Status {
     call("aclrtGetDeviceCount", Kind::Plain, |_, _| {
+        // SAFETY: the caller has a place for what is given back.
         unsafe { *count = books::CHIPS };
         0
     })
@@ -121,6 +124,7 @@ pub unsafe extern "C" fn aclrtCreateContext(context: *mut Handle, chip: i32) -> 
         }
         let handle = books.handle();
         books.contexts.insert(handle, chip);
+        // SAFETY: the caller has a place for what is given back.
         unsafe { *context = handle as Handle };
         0
     })
@@ -157,6 +161,7 @@ pub unsafe extern "C" fn aclrtCreateStream(stream: *mut Handle) -> Status {
         let context = check!(books.current());
         let handle = books.handle();
         books.streams.insert(handle, books::Stream::of(context));
+        // SAFETY: the caller has a place for what is given back.
         unsafe { *stream = handle as Handle };
         0
     })
@@ -204,6 +209,7 @@ pub unsafe extern "C" fn aclrtMalloc(start: *mut Handle, bytes: usize, policy: i
             return MEMORY;
         }
         let address = books.allocate(context, bytes);
+        // SAFETY: the caller has a place for what is given back.
         unsafe { *start = address as Handle };
         0
     })
@@ -242,6 +248,7 @@ pub unsafe extern "C" fn aclrtMemcpy(
         }
         match kind {
             1 => {
+                // SAFETY: the caller has `bytes` bytes at `from`.
                 let from = unsafe { std::slice::from_raw_parts(from.cast::<u8>(), bytes) };
                 if !books.room(to as u64, most) {
                     return PARAMETER;
@@ -250,6 +257,7 @@ pub unsafe extern "C" fn aclrtMemcpy(
             }
             2 => match books.bytes(from as u64, bytes) {
                 Some(found) => {
+                    // SAFETY: the caller has `most` bytes at `to`, and `bytes` are no more.
                     unsafe { std::ptr::copy_nonoverlapping(found.as_ptr(), to.cast(), bytes) };
                     0
                 }
@@ -294,6 +302,7 @@ pub unsafe extern "C" fn aclrtGetMemInfo(kind: i32, free: *mut usize, total: *mu
             return books.wrong(PARAMETER, "another memory than the chip's");
         }
         let used: usize = books.memory.values().map(|memory| memory.bytes.len()).sum();
+        // SAFETY: the caller has a place for what is given back.
         unsafe {
             *free = TOTAL - used;
             *total = TOTAL;
@@ -330,6 +339,7 @@ pub unsafe extern "C" fn aclmdlRICaptureEnd(stream: Handle, graph: *mut Handle) 
         if !failing {
             let handle = books.handle();
             books.graphs.insert(handle, books::Graph { stream: id, tasks });
+            // SAFETY: the caller has a place for what is given back.
             unsafe { *graph = handle as Handle };
         }
         0

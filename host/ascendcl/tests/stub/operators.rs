@@ -35,6 +35,7 @@ pub unsafe fn first_phase<D: Fn(&mut Books) + Send + Sync + 'static>(
                 let made = Executor { name: second, workspace: bytes, uses, does: Box::new(does) };
                 let handle = books.handle();
                 books.executors.insert(handle, made);
+                // SAFETY: the caller has a place for what is given back.
                 unsafe {
                     *workspace = bytes;
                     *executor = handle as Handle;
@@ -143,6 +144,7 @@ pub unsafe extern "C" fn aclnnIndexSelectGetWorkspaceSize(
             }
         }))
     };
+    // SAFETY: the outputs are the caller's, given on as they came.
     unsafe { first_phase(names, (workspace, executor), check) }
 }
 
@@ -160,6 +162,7 @@ pub unsafe extern "C" fn aclnnCastGetWorkspaceSize(
         ensure(out.dtype == dtype && x.shape == out.shape, "types or shapes do not fit")?;
         Ok((0, vec![x.clone(), out.clone()], each(x, out, |x| x)))
     };
+    // SAFETY: the outputs are the caller's, given on as they came.
     unsafe { first_phase(names, (workspace, executor), check) }
 }
 
@@ -189,6 +192,7 @@ pub unsafe extern "C" fn aclnnInplaceMulsGetWorkspaceSize(
             books.store(&x, &values);
         }))
     };
+    // SAFETY: the outputs are the caller's, given on as they came.
     unsafe { first_phase(names, (workspace, executor), check) }
 }
 
@@ -227,6 +231,7 @@ pub unsafe extern "C" fn aclnnInplaceAddGetWorkspaceSize(
         let (uses, does) = in_place(books, (x, y), move |x, y| x + y * factor)?;
         Ok((0, uses, does))
     };
+    // SAFETY: the outputs are the caller's, given on as they came.
     unsafe { first_phase(names, (workspace, executor), check) }
 }
 
@@ -242,6 +247,7 @@ pub unsafe extern "C" fn aclnnInplaceMulGetWorkspaceSize(
         let (uses, does) = in_place(books, (x, y), |x, y| x * y)?;
         Ok((0, uses, does))
     };
+    // SAFETY: the outputs are the caller's, given on as they came.
     unsafe { first_phase(names, (workspace, executor), check) }
 }
 
@@ -275,6 +281,7 @@ pub unsafe extern "C" fn aclnnMatmulGetWorkspaceSize(
             books.store(&out, &product);
         }))
     };
+    // SAFETY: the outputs are the caller's, given on as they came.
     unsafe { first_phase(names, (workspace, executor), check) }
 }
 
@@ -321,6 +328,7 @@ pub unsafe extern "C" fn aclnnRmsNormGetWorkspaceSize(
             books.store(&roots, &inverse);
         }))
     };
+    // SAFETY: the outputs are the caller's, given on as they came.
     unsafe { first_phase(names, (workspace, executor), check) }
 }
 
@@ -367,6 +375,7 @@ pub unsafe extern "C" fn aclnnRotaryPositionEmbeddingGetWorkspaceSize(
             books.store(&out, &rotated);
         }))
     };
+    // SAFETY: the outputs are the caller's, given on as they came.
     unsafe { first_phase(names, (workspace, executor), check) }
 }
 
@@ -390,6 +399,7 @@ pub unsafe extern "C" fn aclnnSiluGetWorkspaceSize(
 ) -> Status {
     let names = ("aclnnSiluGetWorkspaceSize", "aclnnSilu");
     let check = |books: &mut Books| activation(books, (x, out), |x| x / (1.0 + (-x).exp()));
+    // SAFETY: the outputs are the caller's, given on as they came.
     unsafe { first_phase(names, (workspace, executor), check) }
 }
 
@@ -409,5 +419,6 @@ pub unsafe extern "C" fn aclnnGeluV2GetWorkspaceSize(
             0.5 * x * (1.0 + inner.tanh())
         })
     };
+    // SAFETY: the outputs are the caller's, given on as they came.
     unsafe { first_phase(names, (workspace, executor), check) }
 }

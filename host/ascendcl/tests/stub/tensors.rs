@@ -19,6 +19,7 @@ pub unsafe extern "C" fn aclCreateTensor(
 ) -> Pointer {
     create("aclCreateTensor", |books| {
         let list = |at: *const i64, n: u64| -> Vec<usize> {
+            // SAFETY: the caller has `n` numbers at `at`.
             unsafe { std::slice::from_raw_parts(at, n as usize) }
                 .iter()
                 .map(|&n| n as usize)
@@ -59,6 +60,7 @@ pub extern "C" fn aclDestroyTensor(tensor: Pointer) -> Status {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aclCreateTensorList(tensors: *const Pointer, count: u64) -> Pointer {
     create("aclCreateTensorList", |books| {
+        // SAFETY: the caller has `count` tensors there.
         let tensors = unsafe { std::slice::from_raw_parts(tensors, count as usize) };
         let taken = tensors.iter().map(|&tensor| books.tensors.remove(&(tensor as u64)));
         let Some(taken) = taken.collect::<Option<Vec<_>>>() else {
@@ -89,6 +91,7 @@ pub unsafe extern "C" fn aclCreateScalar(value: Handle, dtype: i32) -> Pointer {
             return 0;
         }
         let handle = books.handle();
+        // SAFETY: the caller's value is of the type that it names, an f32.
         books.scalars.insert(handle, unsafe { *value.cast::<f32>() });
         handle
     })
