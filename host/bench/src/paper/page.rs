@@ -50,7 +50,7 @@ impl PaperReport {
             report => Value::from(Serde(self)),
             machine => self.machine.line(),
             deployments => self.deployments(),
-            heads => HEADS.to_vec(),
+            heads => HEADS,
             throughput => self.contexts.iter().map(|&c| self.throughput(c)).collect::<Vec<_>>(),
             lengths => self.lengths(),
             time => self.time(),
@@ -70,7 +70,7 @@ impl PaperReport {
             context! {
                 name => cell.deployment,
                 ours => cell.ours,
-                cells => self.figures(cell).to_vec(),
+                cells => self.figures(cell),
             }
         };
         self.cells_of(profile, context).map(row).collect()
