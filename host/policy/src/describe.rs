@@ -1,6 +1,8 @@
 //! What a policy says of itself, made fit for records and terminals. Knows no
 //! configuration: a policy can be described that is never started.
 
+use std::time::Instant;
+
 use aio_core::{Hook, MAX_LABEL_BYTES};
 use serde::de::IgnoredAny;
 
@@ -81,7 +83,9 @@ impl Prepared {
         let mut instance = Instance::start(&runtime.engine, &self.pre, &self.exports, log, limits)
             .map_err(|(error, _)| start_error(self.name(), error))?;
         let said = instance
-            .call(Phase::Hook(Hook::Describe), limits, |hooks, store| hooks.describe(store))
+            .call(Phase::Hook(Hook::Describe), Instant::now(), limits, |hooks, store| {
+                hooks.describe(store)
+            })
             .map_err(|failure| LoadError::Failed { policy: self.name().to_owned(), failure })?;
         Ok(said.map(Into::into))
     }

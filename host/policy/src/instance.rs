@@ -70,7 +70,9 @@ impl Instance {
             }
             Ok(UpdateDeadline::Continue(1))
         });
-        let started = bounded(&mut store, Phase::Start, limits, |store| pre.instantiate(store));
+        let started = bounded(&mut store, Phase::Start, Instant::now(), limits, |store| {
+            pre.instantiate(store)
+        });
         let hooks = match started {
             Err(failure) => Err(StartError::Failed(failure)),
             Ok(instance) => {
@@ -83,15 +85,16 @@ impl Instance {
         }
     }
 
-    /// Calls a hook within its bounds.
+    /// Calls a hook within its bounds, of which time counts from `start`.
     pub(crate) fn call<R>(
         &mut self,
         phase: Phase,
+        start: Instant,
         limits: &Limits,
         call: impl FnOnce(&mut Hooks, &mut Store<Guest>) -> wasmtime::Result<R>,
     ) -> Result<R, Failure> {
         let hooks = &mut self.hooks;
-        bounded(&mut self.store, phase, limits, |store| call(hooks, store))
+        bounded(&mut self.store, phase, start, limits, |store| call(hooks, store))
     }
 
     /// Fuel that the last call used.
@@ -113,11 +116,12 @@ impl Instance {
 fn bounded<R>(
     store: &mut Store<Guest>,
     phase: Phase,
+    start: Instant,
     limits: &Limits,
     call: impl FnOnce(&mut Store<Guest>) -> wasmtime::Result<R>,
 ) -> Result<R, Failure> {
     store.data_mut().limiter.take_refused();
-    store.data_mut().due = Instant::now().checked_add(phase.deadline(limits));
+    store.data_mut().due = start.checked_add(phase.deadline(limits));
     store.set_hostcall_fuel(phase.answer_bytes(limits));
     store.set_epoch_deadline(1);
     store.set_fuel(phase.fuel(limits)).and_then(|()| call(store)).map_err(|error| {

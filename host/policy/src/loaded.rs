@@ -214,6 +214,9 @@ impl LoadedPolicy {
         let mut call =
             self.ask(Hook::Rounds, |hooks, store| hooks.rounds(store, context, requests));
         let decisions = call.answer.take().unwrap_or_default();
+        if decisions.is_empty() {
+            return self.counted(Hook::Rounds, call, Vec::new());
+        }
         let mut undecided = Undecided::new(requests);
         let mut answer = Vec::with_capacity(decisions.len().min(requests.len()));
         let (mut unknown, mut changes) = (Vec::new(), Vec::new());
@@ -297,9 +300,12 @@ impl LoadedPolicy {
             );
         }
         asked.asked = true;
+        // A fresh instance takes its own time to start.
+        let start = self.instance.is_some().then_some(asked.start);
         let result = self.running().and_then(|mut instance| {
             let phase = Phase::Hook(hook);
-            let result = instance.call(phase, &self.setup.limits, call);
+            let start = start.unwrap_or_else(Instant::now);
+            let result = instance.call(phase, start, &self.setup.limits, call);
             asked.fuel = instance.fuel_used(phase, &self.setup.limits);
             match result {
                 Ok(answer) => {

@@ -43,11 +43,24 @@ pub struct CostTable {
     unmeasured: f32,
     /// Passes that a compilation is spread over.
     passes: f32,
+    /// Whether any gear is to be compiled yet.
+    compiles: bool,
+    /// By rows, the index of the smallest gear that holds them.
+    holds: [u8; LOOKED_UP],
 }
+
+/// Rows whose gear is looked up in one step: those of most passes.
+const LOOKED_UP: usize = 65;
 
 impl Default for CostTable {
     fn default() -> Self {
-        Self { gears: Vec::new(), unmeasured: 0.0, passes: COMPILE_PASSES }
+        Self {
+            gears: Vec::new(),
+            unmeasured: 0.0,
+            passes: COMPILE_PASSES,
+            compiles: false,
+            holds: [0; LOOKED_UP],
+        }
     }
 }
 
@@ -81,13 +94,11 @@ impl CostTable {
     /// on this tier as long as nothing is measured, in milliseconds; only its
     /// ratio to other tiers' matters then. Cheap when little has changed.
     pub fn update(&mut self, facts: &[Gear], unmeasured: f32) {
-        let unmeasured = sane(Some(unmeasured)).unwrap_or(1.0);
+        let unmeasured = sane(unmeasured).unwrap_or(1.0);
         let mut guess = false;
-        if (unmeasured / self.unmeasured - 1.0).abs() <= REGUESS {
-            // As before, within what matters.
-        } else {
+        if differs(unmeasured, self.unmeasured) {
             self.unmeasured = unmeasured;
-            guess = !self.gears.iter().any(|gear| gear.measured);
+            guess = !self.is_measured();
         }
         guess |= match self.take_in(facts) {
             Some(guess) => guess,
@@ -125,9 +136,9 @@ impl CostTable {
             match fact.milliseconds {
                 Some(now) if gear.measured && now == gear.pass => {}
                 None if !gear.measured => {}
-                now => match sane(now) {
+                now => match now.and_then(sane) {
                     Some(now) => {
-                        guess |= !gear.measured || (now / gear.guessed_from - 1.0).abs() > REGUESS;
+                        guess |= !gear.measured || differs(now, gear.guessed_from);
                         gear.measured = true;
                         gear.pass = now;
                         gear.spread(now, self.passes);
@@ -144,7 +155,9 @@ impl CostTable {
     /// is spread over them. Only the power of two counts, so that little changes from
     /// round to round. Cheap where all gears are compiled.
     pub fn expect_passes(&mut self, passes: f32) {
-        let passes = passes.clamp(1.0, MOST_PASSES).log2().floor().exp2();
+        // A positive number without its fraction is the power of two below it.
+        const EXPONENT: u32 = 0xff80_0000;
+        let passes = f32::from_bits(passes.clamp(1.0, MOST_PASSES).to_bits() & EXPONENT);
         if passes == self.passes {
             return;
         }
@@ -156,17 +169,24 @@ impl CostTable {
         }
     }
 
+    /// Whether any gear is to be compiled yet: whether it matters how many passes are to
+    /// come.
+    pub fn compiles(&self) -> bool {
+        self.compiles
+    }
+
     /// Gears by rows, ascending.
     pub fn gears(&self) -> &[GearCost] {
         &self.gears
     }
 
     /// The smallest gear that holds that many rows.
+    #[inline]
     pub fn gear(&self, rows: u32) -> Option<&GearCost> {
-        // One row is asked for most often, and the first gear holds it.
-        match self.gears.first() {
-            Some(first) if first.rows >= rows => Some(first),
-            _ => self.wider_than(rows.saturating_sub(1)).first(),
+        match self.holds.get(rows as usize) {
+            // Beyond the last gear where none holds so many.
+            Some(&index) => self.gears.get(usize::from(index)),
+            None => self.wider_than(rows - 1).first(),
         }
     }
 
@@ -184,10 +204,17 @@ impl CostTable {
 
     /// Expected milliseconds for running that many rows, in several passes if no
     /// gear holds them. Without any gears, the guess for a single wide one.
+    #[inline]
     pub fn milliseconds(&self, rows: u32) -> f32 {
-        if let Some(gear) = self.gear(rows) {
-            return gear.milliseconds;
+        match self.gear(rows) {
+            Some(gear) => gear.milliseconds,
+            None => self.milliseconds_beyond(rows),
         }
+    }
+
+    /// The same where no gear holds them.
+    #[cold]
+    fn milliseconds_beyond(&self, rows: u32) -> f32 {
         let Some(widest) = self.gears.last() else {
             return self.unmeasured.max(*SANE.start())
                 * (rows.max(1) as f32).powf(UNKNOWN_EXPONENT);
@@ -223,11 +250,17 @@ impl CostTable {
                 },
             );
         }
+        for (rows, index) in (0..).zip(&mut self.holds) {
+            let narrower = self.gears.partition_point(|gear| gear.rows < rows);
+            // So many are narrower than 64 rows only where the same ones are there often.
+            *index = u8::try_from(narrower).unwrap_or(u8::MAX);
+        }
     }
 
     /// Fills in what is not measured.
     fn guess(&mut self, facts: &[Gear]) {
-        let compile = |gear: &GearCost| sane(facts[gear.given as usize].compile_milliseconds);
+        let compile =
+            |gear: &GearCost| facts[gear.given as usize].compile_milliseconds.and_then(sane);
         let dearest = self
             .gears
             .iter()
@@ -263,12 +296,18 @@ impl CostTable {
             let at_best = below.map_or(gear.pass, |(_, ms)| ms.min(gear.pass));
             gear.spread(at_best, self.passes);
         }
+        self.compiles = self.gears.iter().any(|gear| gear.to_compile > 0.0);
     }
 }
 
 impl GearCost {
-    /// Adds a compilation's share to the pass, and to what that costs at best.
+    /// Adds a compilation's share to the pass, and to what that costs at best. Passes
+    /// are sane, and at best not dearer.
     fn spread(&mut self, at_best: f32, passes: f32) {
+        if self.to_compile <= 0.0 {
+            (self.milliseconds, self.at_best) = (self.pass, at_best);
+            return;
+        }
         let share = self.to_compile / passes;
         self.milliseconds = (self.pass + share).clamp(*SANE.start(), *SANE.end());
         self.at_best = (at_best + share).clamp(*SANE.start(), self.milliseconds);
@@ -284,8 +323,13 @@ fn between((a, cost_a): (u32, f32), (b, cost_b): (u32, f32), rows: u32) -> f32 {
     cost_a * (rows as f32 / a as f32).powf(exponent)
 }
 
-fn sane(milliseconds: Option<f32>) -> Option<f32> {
-    milliseconds.filter(|ms| SANE.contains(ms))
+fn sane(milliseconds: f32) -> Option<f32> {
+    SANE.contains(&milliseconds).then_some(milliseconds)
+}
+
+/// Whether a cost is another one than before, by more than what matters; 0 before is none.
+fn differs(now: f32, before: f32) -> bool {
+    (now - before).abs() > REGUESS * before
 }
 
 #[cfg(test)]

@@ -37,6 +37,15 @@ pub struct Pass<'a> {
     pub rows: u32,
     /// The gears that hold more: those that a draft could fill.
     wider: &'a [GearCost],
+    costed: Costed,
+}
+
+/// What a pass costs without a draft: to be kept for as long as costs are the same.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Costed {
+    pub(crate) rows: u32,
+    /// Gears that hold more.
+    wider: usize,
     /// Expected milliseconds.
     milliseconds: f32,
     /// One request's share of them.
@@ -50,14 +59,35 @@ impl<'a> Pass<'a> {
     pub fn new(costs: &'a CostTable, alongside: u32) -> Self {
         let rows = alongside.saturating_add(1);
         let milliseconds = costs.milliseconds(rows);
-        Self {
-            costs,
+        let costed = Costed {
             rows,
-            wider: costs.wider_than(rows),
+            wider: costs.wider_than(rows).len(),
             milliseconds,
             share: milliseconds / rows as f32,
             measured: costs.gear(rows).is_some_and(|gear| gear.measured),
-        }
+        };
+        Self::of(costs, costed)
+    }
+
+    /// The pass that was costed before, by the same costs.
+    pub(crate) fn of(costs: &'a CostTable, costed: Costed) -> Self {
+        let gears = costs.gears();
+        let wider = &gears[gears.len().saturating_sub(costed.wider)..];
+        Self { costs, rows: costed.rows, wider, costed }
+    }
+
+    /// Whether a draft of at most so many tokens could be worth its time, if all of it
+    /// were accepted and drafting took no time at all.
+    pub(crate) fn may_pay(&self, most: u32) -> bool {
+        let pays = |gear: &GearCost| {
+            let tokens = (gear.rows - self.rows).min(most) as f32;
+            tokens * self.costed.share > gear.milliseconds - self.costed.milliseconds
+        };
+        self.wider.iter().any(pays)
+    }
+
+    pub(crate) fn costed(&self) -> Costed {
+        self.costed
     }
 }
 
@@ -136,12 +166,12 @@ const HARDLY: f32 = 0.02;
 impl Round<'_> {
     /// Milliseconds of a plain round: this request's share of the pass.
     pub fn plain_milliseconds(&self) -> f32 {
-        self.pass.share
+        self.pass.costed.share
     }
 
     /// A plain round.
     pub fn plain(&self) -> Weighed {
-        self.weigh(0, 1.0, self.pass.share, self.pass.measured)
+        self.weigh(0, 1.0, self.pass.costed.share, self.pass.costed.measured)
     }
 
     /// The length with the best rate of a draft by lookup, given acceptance by class
@@ -149,20 +179,23 @@ impl Round<'_> {
     /// `None` where no gear holds a draft.
     pub fn lookup(&self, acceptance: &[f32; CLASSES], reading: Reading) -> Option<Weighed> {
         let (mut tokens, mut reached, mut length) = (1.0, 1.0, 0);
-        let mut best = Best::default();
+        let mut best = Best::of(self);
+        let share = self.pass.costed.share - self.pass.costed.milliseconds;
         for gear in self.pass.wider {
-            let milliseconds = self.pass.share + reading.of(gear) - self.pass.milliseconds;
+            let milliseconds = (share + reading.of(gear)).max(LEAST);
             let fills = (gear.rows - self.pass.rows).min(self.most);
+            let before = length;
             while length < fills {
                 reached *= acceptance[class_of(length)];
                 tokens += reached;
                 length += 1;
-                if self.held == Some(length) {
-                    best.held = Some(self.weigh(length, tokens, milliseconds, gear.measured));
+                if best.holds(length) {
+                    best.held =
+                        Some(Weight { length, tokens, milliseconds, measured: gear.measured });
                 }
             }
-            if length > 0 {
-                best.consider(self.weigh(length, tokens, milliseconds, gear.measured));
+            if length > before {
+                best.consider(Weight { length, tokens, milliseconds, measured: gear.measured });
             }
             if length >= self.most || reached < HARDLY {
                 break;
@@ -182,9 +215,10 @@ impl Round<'_> {
     ) -> Option<Weighed> {
         let one_row = model.costs.milliseconds(1);
         let (mut tokens, mut reached, mut drafting, mut going) = (1.0, 1.0, model.first_pass, 1.0);
-        let (mut best, mut length, mut enough) = (Best::default(), 0, NO_BETTER);
+        let (mut best, mut length, mut enough) = (Best::of(self), 0, NO_BETTER);
+        let share = self.pass.costed.share - self.pass.costed.milliseconds;
         for gear in self.pass.wider {
-            let verifying = reading.of(gear);
+            let verifying = share + reading.of(gear);
             let fills = (gear.rows - self.pass.rows).min(self.most);
             while length < fills {
                 let share = acceptance[class_of(length)];
@@ -195,9 +229,9 @@ impl Round<'_> {
                 }
                 length += 1;
                 going *= 1.0 - model.stops * (1.0 - share);
-                let milliseconds = self.pass.share + drafting + verifying - self.pass.milliseconds;
-                let weighed = self.weigh(length, tokens, milliseconds, gear.measured);
-                if self.held == Some(length) {
+                let milliseconds = (drafting + verifying).max(LEAST);
+                let weighed = Weight { length, tokens, milliseconds, measured: gear.measured };
+                if best.holds(length) {
                     best.held = Some(weighed);
                 }
                 if best.consider(weighed) {
@@ -229,31 +263,67 @@ impl Weighed {
     pub fn rate(&self) -> f32 {
         self.tokens / self.milliseconds
     }
+
+    /// Whether its rate is higher, without the divisions.
+    pub(crate) fn is_quicker_than(&self, other: &Self) -> bool {
+        self.tokens * other.milliseconds > other.tokens * self.milliseconds
+    }
 }
 
-#[derive(Default)]
-struct Best {
-    best: Option<Weighed>,
-    /// Its rate: a division, of which there is one for each length.
-    rate: f32,
-    held: Option<Weighed>,
+/// A length of which only the rate counts yet.
+#[derive(Clone, Copy)]
+struct Weight {
+    length: u32,
+    tokens: f32,
+    milliseconds: f32,
+    measured: bool,
 }
 
-impl Best {
+impl Weight {
+    /// Whether its rate is more than a share of the other's: without the divisions, of
+    /// which there would be one for each length.
+    fn beats(&self, share: f32, other: &Self) -> bool {
+        self.tokens * other.milliseconds > share * other.tokens * self.milliseconds
+    }
+}
+
+/// The best length so far, and the one in force.
+struct Best<'a> {
+    round: &'a Round<'a>,
+    best: Weight,
+    held: Option<Weight>,
+    /// The length that is held; 0 for none.
+    holds: u32,
+}
+
+impl<'a> Best<'a> {
+    fn of(round: &'a Round<'a>) -> Self {
+        // Nothing is worse than this.
+        let best = Weight { length: 0, tokens: 0.0, milliseconds: 1.0, measured: false };
+        Self { round, best, held: None, holds: round.held.unwrap_or(0) }
+    }
+
+    /// Whether this length, which is not 0, is the one in force.
+    fn holds(&self, length: u32) -> bool {
+        length == self.holds
+    }
+
     /// Whether it is the best so far.
-    fn consider(&mut self, weighed: Weighed) -> bool {
-        let rate = weighed.rate();
-        let is_best = self.best.is_none() || rate > self.rate;
+    fn consider(&mut self, weight: Weight) -> bool {
+        let is_best = weight.beats(1.0, &self.best);
         if is_best {
-            (self.best, self.rate) = (Some(weighed), rate);
+            self.best = weight;
         }
         is_best
     }
 
     fn take(self) -> Option<Weighed> {
-        let best = self.best?;
-        let held = self.held.filter(|h| h.rate() >= self.rate * (1.0 - LENGTH_MARGIN));
-        Some(held.unwrap_or(best))
+        if self.best.length == 0 {
+            return None;
+        }
+        let held = self.held.filter(|held| held.beats(1.0 - LENGTH_MARGIN, &self.best));
+        let Weight { length, tokens, milliseconds, measured } = held.unwrap_or(self.best);
+        Some(self.round.weigh(length, tokens, milliseconds, measured))
     }
 }
 
@@ -343,6 +413,11 @@ mod tests {
         assert!((crowd.plain_milliseconds() - 150.0 / 64.0).abs() < 1e-4);
         let best = crowd.lookup(&[0.9; CLASSES], Reading::Expected).unwrap();
         assert!(best.value < crowd.plain().value);
+        // All of a gear's rows at its price are what there is without drafts.
+        assert!(!crowd.pass.may_pay(u32::MAX) && Pass::new(&costs, 0).may_pay(1));
+        let cheaper = self::costs(&[(64, 150.0), (128, 290.0)]);
+        let pass = Pass::new(&cheaper, 63);
+        assert!(pass.may_pay(63) && !pass.may_pay(50));
     }
 
     proptest! {

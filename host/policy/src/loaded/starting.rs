@@ -1,6 +1,8 @@
 //! Starting a policy: the first time, when what goes wrong is the user's to mend, and
 //! anew after a call that failed. Asks it nothing but `describe` and `init`.
 
+use std::time::Instant;
+
 use aio_core::{Failure, FailureKind, Hook, PolicyIdentity};
 use serde::de::IgnoredAny;
 
@@ -130,9 +132,10 @@ impl LoadedPolicy {
     fn init(&self, instance: &mut Instance) -> Result<Option<String>, Failure> {
         let Setup { config, carried, host, limits, .. } = &self.setup;
         let config = config.as_deref().unwrap_or_default();
-        let result = instance.call(Phase::Hook(Hook::Init), limits, |hooks, store| {
-            hooks.init(store, config, carried.as_ref().map(|c| c.state.as_slice()), host)
-        })?;
+        let result =
+            instance.call(Phase::Hook(Hook::Init), Instant::now(), limits, |hooks, store| {
+                hooks.init(store, config, carried.as_ref().map(|c| c.state.as_slice()), host)
+            })?;
         Ok(result.and_then(Result::err).map(|text| printable(&text, WORDS_BYTES)))
     }
 
@@ -146,7 +149,9 @@ impl LoadedPolicy {
         let mut instance = self.instantiate().map_err(|error| start_error(policy, error))?;
         let describe = Phase::Hook(Hook::Describe);
         let description = instance
-            .call(describe, &self.setup.limits, |hooks, store| hooks.describe(store))
+            .call(describe, Instant::now(), &self.setup.limits, |hooks, store| {
+                hooks.describe(store)
+            })
             .map_err(failed)?;
         if let Some(description) = description {
             self.describe(description.into());

@@ -27,12 +27,12 @@ mod situation;
 mod strangers;
 #[cfg(test)]
 mod tests;
+mod tier;
 
 pub use learned::{Learned, MATCHES, match_class};
 pub use options::Options;
 pub use remembered::MOST_REQUESTS;
 
-use crate::cost::CostTable;
 use crate::explore::Explorer;
 use crate::goodput::{Pass, Reading, Round, Weighed};
 use crate::hysteresis::{Held, Hysteresis};
@@ -43,7 +43,7 @@ use crate::{
 use remembered::Remembered;
 use request::{Asked, Request, Trial};
 use situation::Situation;
-use strangers::Strangers;
+use tier::Tier;
 
 /// The arms of the explorer.
 const TRY_LOOKUP: usize = 0;
@@ -80,19 +80,6 @@ pub struct Chooser {
     requests: Remembered,
 }
 
-/// A tier: its costs, what was learned on it, and who can draft for it.
-#[derive(Debug)]
-struct Tier {
-    costs: CostTable,
-    learned: Learned,
-    /// Whether the host's own acceptance was looked at.
-    adopted: bool,
-    draft_tier: Option<usize>,
-    /// Milliseconds of one row, guessed from the size of the weights.
-    by_size: f32,
-    strangers: Strangers,
-}
-
 /// What one round is decided to do.
 #[derive(Debug, Clone, Copy)]
 struct Choice {
@@ -108,19 +95,15 @@ impl Chooser {
     pub fn new(host: &HostInfo, options: Options, carried: Option<Vec<Learned>>) -> Self {
         let mut carried = carried.unwrap_or_default();
         carried.retain(Learned::is_sane);
-        let tier = |(index, info): (u32, &crate::TierInfo)| Tier {
-            costs: CostTable::default(),
-            learned: carried
-                .iter()
-                .find(|learned| learned.tier == info.name)
-                .cloned()
-                .unwrap_or_else(|| Learned::prior(&info.name)),
-            adopted: false,
-            draft_tier: (0..index)
-                .find(|&draft| options.model && host.can_draft(draft, index))
-                .map(|draft| draft as usize),
-            by_size: info.weight_bytes.max(1) as f32 / BYTES_PER_MILLISECOND,
-            strangers: Strangers::default(),
+        let tier = |(index, info): (u32, &crate::TierInfo)| {
+            let carried = carried.iter().find(|learned| learned.tier == info.name).cloned();
+            let draft_tier =
+                (0..index).find(|&draft| options.model && host.can_draft(draft, index));
+            Tier::new(
+                carried.unwrap_or_else(|| Learned::prior(&info.name)),
+                draft_tier.map(|draft| draft as usize),
+                info.weight_bytes.max(1) as f32 / BYTES_PER_MILLISECOND,
+            )
         };
         Self {
             options: Options {
@@ -140,11 +123,11 @@ impl Chooser {
     /// Notes a request that is about to be answered on a tier, and whether a probe
     /// has made the draft tier read its prompt. [`Chooser::plan_draft`] does so too.
     pub fn admit(&mut self, tier: u32, facts: &RequestFacts) {
+        self.update_costs(&facts.tiers);
         if let Some(of_tier) = self.tiers.get_mut(tier as usize) {
             let to_come = of_tier.learned.to_come(0, facts.max_tokens);
             of_tier.costs.expect_passes(to_come);
         }
-        self.update_costs(&facts.tiers);
         let Some(of_tier) = self.tiers.get(tier as usize) else { return };
         let mut request = Request::new(tier);
         let draft_tier = of_tier.draft_tier.map(|draft| draft as u32);
@@ -203,10 +186,10 @@ impl Chooser {
         only_admitted: bool,
     ) -> Vec<RoundDecision> {
         self.calls += 1;
-        self.expect_passes(requests);
         self.update_costs(&context.tiers);
+        self.expect_passes(requests);
         self.adopt(&context.acceptance);
-        self.tiers.iter_mut().for_each(|tier| tier.strangers.forget());
+        self.tiers.iter_mut().for_each(Tier::forget);
         let mut next = 0;
         let running = context.load.running.max(requests.len() as u32).clamp(1, 1 << 16);
         let mut decisions = Vec::new();
@@ -261,7 +244,8 @@ impl Chooser {
     /// Tells each tier how many passes its longest answer has before it: so many may win
     /// back what a graph costs that is not compiled yet. A draft model has no fewer.
     fn expect_passes(&mut self, requests: &[RoundFacts]) {
-        for (index, tier) in (0u32..).zip(&mut self.tiers) {
+        for (index, tier) in (0u32..).zip(&mut self.tiers).filter(|(_, tier)| tier.costs.compiles())
+        {
             let to_come = |facts: &RoundFacts| {
                 let tokens = tier.learned.to_come(facts.committed, facts.remaining);
                 tokens / tokens_a_round(facts).max(1.0)
@@ -279,13 +263,20 @@ impl Chooser {
     fn update_costs(&mut self, facts: &[TierFacts]) {
         let measured =
             |facts: &TierFacts| facts.gears.iter().any(|gear| gear.milliseconds.is_some());
-        let all = || facts.iter().map(measured);
-        for ((tier, facts), _) in self.tiers.iter_mut().zip(facts).zip(all()).filter(|(_, m)| *m) {
-            tier.costs.update(&facts.gears, tier.by_size);
+        let mut all_are = true;
+        for (tier, facts) in self.tiers.iter_mut().zip(facts) {
+            if measured(facts) {
+                tier.costs.update(&facts.gears, tier.by_size);
+            } else {
+                all_are = false;
+            }
+        }
+        if all_are {
+            return;
         }
         let known = self.tiers.iter().rev().find(|tier| tier.costs.is_measured());
         let slowness = known.map_or(1.0, |tier| tier.costs.milliseconds(1) / tier.by_size);
-        for ((tier, facts), _) in self.tiers.iter_mut().zip(facts).zip(all()).filter(|(_, m)| !*m) {
+        for (tier, facts) in self.tiers.iter_mut().zip(facts).filter(|(_, f)| !measured(f)) {
             tier.costs.update(&facts.gears, tier.by_size * slowness);
         }
     }
@@ -352,9 +343,6 @@ impl Chooser {
         let Some(done) = request.settle(facts, &mut tier.learned, &tier.costs, draft) else {
             return;
         };
-        if done.taught {
-            tier.strangers.forget();
-        }
         self.explorer.round(done.milliseconds);
         if !self.started && tier.costs.is_measured() {
             self.started = true;
@@ -374,13 +362,22 @@ impl Chooser {
         let once_read = situation.model(request);
 
         let gain = once_read.map_or(0.0, |model| {
-            let pace = request.overall_pace() / plain.milliseconds;
             let other = lookup.filter(|lookup| lookup.value > plain.value).unwrap_or(plain);
-            model.tokens - other.tokens - pace * (model.milliseconds - other.milliseconds)
+            let tokens = model.tokens - other.tokens;
+            let plain_rounds = (model.milliseconds - other.milliseconds) / plain.milliseconds;
+            // No request makes less than a token in a plain round's time.
+            match tokens > plain_rounds {
+                true => tokens - request.overall_pace() * plain_rounds,
+                false => 0.0,
+            }
         });
-        let gain = self.requests[index].would_gain(gain);
+        self.requests[index].would_gain(gain);
         let request = &self.requests[index];
-        let model = once_read.filter(|_| situation.pays_reading(gain, tokens_a_round(facts)));
+        // It is not asked whether reading pays for a model that is neither used nor better.
+        let uses_model = request.fallback.is_some_and(|held| held.current() == Drafter::Model);
+        let model = once_read
+            .filter(|model| uses_model || model.value > plain.value)
+            .filter(|_| situation.pays_reading(|| request.gain(), facts));
 
         // What is done where lookup is not.
         let lead = model.map_or(0.0, |model| model.value - plain.value);
@@ -395,7 +392,7 @@ impl Chooser {
         // A plain round brings the next copy no nearer than one that looks up.
         if let Some(lookup) = lookup.filter(|lookup| match best.0 {
             Drafter::Model => lookup.value > best.1.value,
-            _ => lookup.rate() > plain.rate(),
+            _ => lookup.is_quicker_than(&plain),
         }) {
             best = (Drafter::Lookup, lookup);
         }
@@ -432,7 +429,7 @@ impl Chooser {
             .filter(|_| chosen != Drafter::Model && request.model_is_uncertain(facts.round))
             .filter(|_| {
                 let gain = situation.hoped_gain(request, &best);
-                gain > 0.0 && situation.pays_reading(gain, tokens_a_round(facts))
+                gain > 0.0 && situation.pays_reading(|| gain, facts)
             })
             .map(|model| (Drafter::Model, model));
         let wider = situation.worth_measuring(request, &best);

@@ -117,8 +117,6 @@ pub(super) struct Done {
     pub(super) tokens: u32,
     pub(super) milliseconds: f32,
     pub(super) trial: Option<Trial>,
-    /// Whether it taught anything about acceptance.
-    pub(super) taught: bool,
 }
 
 impl Request {
@@ -165,11 +163,14 @@ impl Request {
         self.overall.value()
     }
 
-    /// Notes by how many tokens the draft model would have led the next round, and
-    /// returns what it gains on average.
-    pub(super) fn would_gain(&mut self, tokens: f32) -> f32 {
+    /// Notes by how many tokens the draft model would have led the next round.
+    pub(super) fn would_gain(&mut self, tokens: f32) {
         self.gain = self.gain * GAIN_FADE + tokens.max(0.0);
         self.gain_rounds = self.gain_rounds * GAIN_FADE + 1.0;
+    }
+
+    /// Tokens a round by which it would have led on average.
+    pub(super) fn gain(&self) -> f32 {
         self.gain / self.gain_rounds
     }
 
@@ -222,19 +223,16 @@ impl Request {
             return None;
         }
         let mut milliseconds = asked.plain_milliseconds;
-        let mut taught = false;
         if drafted > 0 {
             milliseconds += target.milliseconds(drafted + 1) - target.milliseconds(1);
         }
         match asked.drafter {
             Drafter::Lookup if drafted > 0 => {
                 self.learn_lookup(learned, asked.match_class, drafted, accepted);
-                taught = true;
             }
             Drafter::Model => {
                 let stopped = drafted < asked.length;
                 self.learn_model(learned, stopped, drafted, accepted);
-                taught = true;
                 self.model_round = facts.round;
                 let read = if stopped { drafted } else { drafted.saturating_sub(1) };
                 self.draft_read = known.saturating_add(accepted.min(read));
@@ -249,7 +247,7 @@ impl Request {
         let plain_rounds = milliseconds / asked.plain_milliseconds.max(1e-4);
         self.lately.note(tokens as f32, plain_rounds);
         self.overall.note(tokens as f32, plain_rounds);
-        Some(Done { tokens, milliseconds, trial: asked.trial, taught })
+        Some(Done { tokens, milliseconds, trial: asked.trial })
     }
 
     fn learn_lookup(&mut self, learned: &mut Learned, class: usize, drafted: u32, accepted: u32) {

@@ -2,8 +2,10 @@
 
 use super::learned::match_class;
 use super::request::Request;
-use super::{Options, Tier};
-use crate::goodput::{DraftModel, Pass, Reading, Round, Weighed};
+use super::tier::Tier;
+use super::{Options, tokens_a_round};
+use crate::cost::CostTable;
+use crate::goodput::{DraftModel, Reading, Round, Weighed};
 use crate::{Drafter, RoundFacts};
 
 /// How many times as wide as the widest measured pass one may be that is tried
@@ -24,15 +26,31 @@ pub(super) struct Situation<'a> {
     drafting: Option<Drafting<'a>>,
     /// The draft model's length in force.
     held: Option<u32>,
+    /// Whether any draft could pay: next to many requests none does, if wider passes
+    /// cost what they are expected to, and then drafts are not weighed at all.
+    may_pay: bool,
 }
 
 /// The draft model for this request.
 struct Drafting<'a> {
     model: DraftModel<'a>,
-    /// Milliseconds of reading the prompt, if it has not been read.
-    to_read: f32,
-    /// Tokens that this is worth being spread over.
-    to_come: f32,
+    /// Tokens of the prompt, if they have not been read.
+    to_read: u32,
+}
+
+impl Drafting<'_> {
+    /// Milliseconds of reading the prompt.
+    fn reading(&self) -> f32 {
+        match self.to_read {
+            0 => 0.0,
+            tokens => catch_up(self.model.costs, tokens),
+        }
+    }
+}
+
+/// Milliseconds by which a pass over so many tokens takes longer than one of one.
+fn catch_up(costs: &CostTable, tokens: u32) -> f32 {
+    (costs.milliseconds(tokens) - costs.milliseconds(1)).max(0.0)
 }
 
 impl<'a> Situation<'a> {
@@ -45,8 +63,9 @@ impl<'a> Situation<'a> {
     ) -> Option<Self> {
         let tier = tiers.get(facts.tier as usize)?;
         let held = |drafter| (facts.draft.drafter == drafter).then_some(facts.draft.length);
+        let (pass, may_pay) = tier.pass(running, options.max_length);
         let mut round = Round {
-            pass: Pass::new(&tier.costs, running.saturating_sub(1)),
+            pass,
             pace: 0.0,
             most: options.max_length.min(facts.remaining.saturating_sub(1)),
             held: held(Drafter::Lookup),
@@ -56,18 +75,15 @@ impl<'a> Situation<'a> {
         let drafting = tier.draft_tier.and_then(|draft| tiers.get(draft)).map(|draft| {
             let known = facts.prompt_tokens.saturating_add(facts.committed);
             let unread = known.saturating_sub(request.draft_read).max(1);
-            let one_row = draft.costs.milliseconds(1);
-            let catch_up = (draft.costs.milliseconds(unread) - one_row).max(0.0);
-            let (catch_up, to_read) =
-                if request.draft_read > 0 { (catch_up, 0.0) } else { (0.0, catch_up) };
+            let has_read = request.draft_read > 0;
+            let behind = if has_read { catch_up(&draft.costs, unread) } else { 0.0 };
             Drafting {
                 model: DraftModel {
                     costs: &draft.costs,
-                    first_pass: one_row + catch_up,
+                    first_pass: draft.costs.milliseconds(1) + behind,
                     stops: if options.min_confidence > 0.0 { tier.learned.stops } else { 0.0 },
                 },
-                to_read,
-                to_come: tier.learned.to_come(facts.committed, facts.remaining),
+                to_read: if has_read { 0 } else { unread },
             }
         });
         Some(Self {
@@ -76,6 +92,7 @@ impl<'a> Situation<'a> {
             match_class: matches.then(|| match_class(facts.lookup_match)),
             drafting,
             held: held(Drafter::Model),
+            may_pay,
         })
     }
 
@@ -88,8 +105,9 @@ impl<'a> Situation<'a> {
         self.round.plain()
     }
 
+    /// The best draft by lookup, where one could pay.
     pub(super) fn lookup(&self, request: &Request) -> Option<Weighed> {
-        let class = self.match_class?;
+        let class = self.match_class.filter(|_| self.may_pay)?;
         let weigh = || self.lookup_in(request, self.round, Reading::Expected);
         if !request.has_looked_up() {
             let key = (self.round.most, self.round.held, 0);
@@ -103,9 +121,9 @@ impl<'a> Situation<'a> {
         round.lookup(&acceptance, reading)
     }
 
-    /// The draft model, once it has read the prompt.
+    /// The draft model's best draft, once it has read the prompt, where one could pay.
     pub(super) fn model(&self, request: &Request) -> Option<Weighed> {
-        let drafting = self.drafting.as_ref()?;
+        let drafting = self.drafting.as_ref().filter(|_| self.may_pay)?;
         let round = Round { held: self.held, ..self.round };
         let weigh = || self.model_in(request, round, Reading::Expected);
         if !request.has_used_model() {
@@ -134,17 +152,21 @@ impl<'a> Situation<'a> {
     /// Whether reading the prompt is worth it, when the draft model gains so many
     /// tokens a round over what else there is: the rounds to come must bring in the
     /// time that it takes.
-    pub(super) fn pays_reading(&self, gain: f32, tokens_a_round: f32) -> bool {
+    pub(super) fn pays_reading(&self, gain: impl FnOnce() -> f32, facts: &RoundFacts) -> bool {
         self.drafting.as_ref().is_some_and(|drafting| {
-            let rounds = drafting.to_come / tokens_a_round.max(1.0);
-            drafting.to_read <= 0.0
-                || gain * rounds > self.round.pace * drafting.to_read * READING_MARGIN
+            let reading = drafting.reading();
+            if reading <= 0.0 {
+                return true;
+            }
+            let to_come = self.tier.learned.to_come(facts.committed, facts.remaining);
+            let rounds = to_come / tokens_a_round(facts).max(1.0);
+            gain() * rounds > self.round.pace * reading * READING_MARGIN
         })
     }
 
     /// Milliseconds of reading the prompt.
     pub(super) fn to_read(&self) -> f32 {
-        self.drafting.as_ref().map_or(0.0, |drafting| drafting.to_read)
+        self.drafting.as_ref().map_or(0.0, Drafting::reading)
     }
 
     /// What would beat `best` if passes wider than those measured were as cheap

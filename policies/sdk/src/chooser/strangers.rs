@@ -1,6 +1,7 @@
 //! What drafts are worth to requests of which nothing is known yet: the same for
-//! all of them, so it is worked out once for a call. Among many requests at once
-//! most are such, since next to them hardly anything is worth drafting.
+//! all of them, so it is worked out once for a call, by what was learned up to the
+//! first of them. Among many requests at once most are such, since next to them
+//! hardly anything is worth drafting.
 
 use std::cell::Cell;
 
@@ -16,21 +17,23 @@ pub(super) type Key = (u32, Option<u32>, u32);
 /// catch up with what was not read.
 const FIRST_PASSES: usize = 8;
 
-type Known = Option<(Key, Option<Weighed>)>;
+/// Since when it is known, for what, and the worth.
+type Known = Option<(u64, Key, Option<Weighed>)>;
 
 /// What was worked out in this call on one tier.
 #[derive(Debug, Default)]
 pub(super) struct Strangers {
+    /// Times that everything was forgotten: what is known since an earlier one is not
+    /// known any more. Counting is cheaper than going over all of it in each call.
+    forgotten: u64,
     lookup: [Cell<Known>; MATCHES],
     model: [Cell<Known>; FIRST_PASSES],
 }
 
 impl Strangers {
-    /// Forgets everything: costs or what is learned have changed.
+    /// Forgets everything: another call begins, with other costs, and more is learned.
     pub(super) fn forget(&mut self) {
-        for known in self.lookup.iter_mut().chain(&mut self.model) {
-            known.set(None);
-        }
+        self.forgotten += 1;
     }
 
     /// A draft by lookup after a match of this class.
@@ -40,7 +43,7 @@ impl Strangers {
         key: Key,
         weigh: impl FnOnce() -> Option<Weighed>,
     ) -> Option<Weighed> {
-        of(self.lookup.get(class), key, weigh)
+        self.of(self.lookup.get(class), key, weigh)
     }
 
     /// A draft by model.
@@ -50,25 +53,27 @@ impl Strangers {
         weigh: impl FnOnce() -> Option<Weighed>,
     ) -> Option<Weighed> {
         // Costs that differ do so in the leading bits of the fraction.
-        of(self.model.get((key.2 >> 18) as usize % FIRST_PASSES), key, weigh)
+        self.of(self.model.get((key.2 >> 18) as usize % FIRST_PASSES), key, weigh)
     }
-}
 
-fn of(
-    known: Option<&Cell<Known>>,
-    key: Key,
-    weigh: impl FnOnce() -> Option<Weighed>,
-) -> Option<Weighed> {
-    if let Some((before, weighed)) = known.and_then(Cell::get)
-        && before == key
-    {
-        return weighed;
+    fn of(
+        &self,
+        known: Option<&Cell<Known>>,
+        key: Key,
+        weigh: impl FnOnce() -> Option<Weighed>,
+    ) -> Option<Weighed> {
+        if let Some((since, before, weighed)) = known.and_then(Cell::get)
+            && since == self.forgotten
+            && before == key
+        {
+            return weighed;
+        }
+        let weighed = weigh();
+        if let Some(known) = known {
+            known.set(Some((self.forgotten, key, weighed)));
+        }
+        weighed
     }
-    let weighed = weigh();
-    if let Some(known) = known {
-        known.set(Some((key, weighed)));
-    }
-    weighed
 }
 
 #[cfg(test)]

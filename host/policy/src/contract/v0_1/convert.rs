@@ -55,10 +55,10 @@ impl From<&Gear> for rows::Gear {
     }
 }
 
-impl From<&TierFacts> for rows::TierFacts {
+impl From<&TierFacts> for rows::Holder<rows::TierFacts> {
     fn from(from: &TierFacts) -> Self {
         let TierFacts { gears } = from;
-        Self { gears: list(gears) }
+        Self(rows::TierFacts { gears: list(gears) })
     }
 }
 
@@ -112,7 +112,7 @@ impl rows::RoundContext {
     pub(super) fn become_of(&mut self, from: &RoundContext) {
         let RoundContext { tiers, acceptance, load } = from;
         self.tiers.resize_with(tiers.len(), Default::default);
-        for (to, TierFacts { gears }) in self.tiers.iter_mut().zip(tiers) {
+        for (rows::Holder(to), TierFacts { gears }) in self.tiers.iter_mut().zip(tiers) {
             refill(&mut to.gears, gears);
         }
         let empty = || wit::Acceptance {
@@ -121,8 +121,8 @@ impl rows::RoundContext {
             by_position: Vec::new(),
             rounds: 0,
         };
-        self.acceptance.resize_with(acceptance.len(), empty);
-        for (to, from) in self.acceptance.iter_mut().zip(acceptance) {
+        self.acceptance.resize_with(acceptance.len(), || rows::Holder(empty()));
+        for (rows::Holder(to), from) in self.acceptance.iter_mut().zip(acceptance) {
             let Acceptance { tier, drafter, by_position, rounds } = from;
             (to.tier, to.drafter, to.rounds) = (*tier, (*drafter).into(), *rounds);
             to.by_position.clone_from(by_position);
@@ -314,8 +314,8 @@ mod tests {
             new.become_of(&from);
             assert_eq!(format!("{kept:?}"), format!("{new:?}"));
             // And nothing is left out on either way.
-            let gears: usize = kept.tiers.iter().map(|tier| tier.gears.len()).sum();
-            let positions: usize = kept.acceptance.iter().map(|a| a.by_position.len()).sum();
+            let gears: usize = kept.tiers.iter().map(|tier| tier.0.gears.len()).sum();
+            let positions: usize = kept.acceptance.iter().map(|a| a.0.by_position.len()).sum();
             let expected = from.tiers.iter().map(|tier| tier.gears.len()).sum();
             assert_eq!((kept.tiers.len(), gears), (from.tiers.len(), expected));
             let expected = from.acceptance.iter().map(|a| a.by_position.len()).sum();

@@ -1,5 +1,6 @@
 //! The records that cross the boundary by the dozen in every call, and a way of
-//! their own into a policy's memory: gears and running requests.
+//! their own into a policy's memory: gears, the tiers that have them, what is known of
+//! acceptance, and running requests.
 //!
 //! What wasmtime derives looks up the memory anew for every field. That was more
 //! than half of what a call of `rounds` took; here a list is one look-up, and each
@@ -61,6 +62,71 @@ pub(super) struct TierFacts {
     pub(super) gears: Vec<Gear>,
 }
 
+/// A record with a list in it, of which lists are stored record by record: one look-up
+/// for what a record is, and what its own list takes.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Holder<R>(pub(super) R);
+
+/// What a [`Holder`] holds.
+trait Holds: Lower {
+    /// Its form in memory.
+    type Bytes: AsRef<[u8]>;
+
+    /// Stores its list, and says what lies in memory of the record itself.
+    fn store<T>(&self, cx: &mut LowerContext<'_, T>) -> wasmtime::Result<Self::Bytes>;
+}
+
+/// Bytes of a tier's facts: where its gears are, and how many.
+const TIER_FACTS: usize = 8;
+/// Bytes of what is known of acceptance.
+const ACCEPTANCE: usize = 24;
+
+const _: () = assert!(<TierFacts as ComponentType>::SIZE32 == TIER_FACTS);
+const _: () = assert!(<wit::Acceptance as ComponentType>::SIZE32 == ACCEPTANCE);
+const _: () = assert!(<wit::Acceptance as ComponentType>::ALIGN32 == 8);
+
+/// Where a list of so many bytes is to lie, and how many elements it has, as it stands in
+/// memory.
+fn room<T>(
+    cx: &mut LowerContext<'_, T>,
+    elements: usize,
+    bytes: usize,
+) -> wasmtime::Result<(usize, [u8; 8])> {
+    let room = elements.checked_mul(bytes);
+    let room = room.ok_or_else(|| wasmtime::format_err!("a list is too long"))?;
+    let first = cx.realloc(0, 0, 4, room)?;
+    let mut place = [0; 8];
+    place[..4].copy_from_slice(&u32::try_from(first)?.to_le_bytes());
+    place[4..].copy_from_slice(&u32::try_from(elements)?.to_le_bytes());
+    Ok((first, place))
+}
+
+impl Holds for TierFacts {
+    type Bytes = [u8; TIER_FACTS];
+
+    fn store<T>(&self, cx: &mut LowerContext<'_, T>) -> wasmtime::Result<[u8; TIER_FACTS]> {
+        let (first, place) = room(cx, self.gears.len(), GEAR)?;
+        store_list(cx, first, &self.gears)?;
+        Ok(place)
+    }
+}
+
+impl Holds for wit::Acceptance {
+    type Bytes = [u8; ACCEPTANCE];
+
+    fn store<T>(&self, cx: &mut LowerContext<'_, T>) -> wasmtime::Result<[u8; ACCEPTANCE]> {
+        let Self { tier, drafter, by_position, rounds } = self;
+        let (first, place) = room(cx, by_position.len(), size_of::<f32>())?;
+        f32::linear_store_list_to_memory(cx, InterfaceType::Float32, first, by_position)?;
+        let mut to = Writer([0; ACCEPTANCE]);
+        to.put(0, tier.to_le_bytes());
+        to.put(4, [*drafter as u8]);
+        to.put(8, place);
+        to.put(16, rounds.to_le_bytes());
+        Ok(to.0)
+    }
+}
+
 /// What is known of a request before it is answered.
 #[derive(ComponentType, Lower)]
 #[component(record)]
@@ -72,7 +138,7 @@ pub(super) struct RequestFacts {
     pub(super) max_tokens: u32,
     pub(super) temperature: f32,
     pub(super) chat: bool,
-    pub(super) tiers: Vec<TierFacts>,
+    pub(super) tiers: Vec<Holder<TierFacts>>,
     pub(super) load: wit::Load,
     pub(super) probes: Vec<wit::ProbeResult>,
 }
@@ -81,8 +147,8 @@ pub(super) struct RequestFacts {
 #[derive(Debug, Clone, ComponentType, Lower)]
 #[component(record)]
 pub(super) struct RoundContext {
-    pub(super) tiers: Vec<TierFacts>,
-    pub(super) acceptance: Vec<wit::Acceptance>,
+    pub(super) tiers: Vec<Holder<TierFacts>>,
+    pub(super) acceptance: Vec<Holder<wit::Acceptance>>,
     pub(super) load: wit::Load,
 }
 
@@ -170,12 +236,65 @@ fn store_list<T, R: Row>(
 ) -> wasmtime::Result<()> {
     let bytes = rows.len().checked_mul(<R::Derived as ComponentType>::SIZE32);
     let room = bytes.and_then(|bytes| cx.as_slice_mut().get_mut(offset..)?.get_mut(..bytes));
-    // wasmtime has checked what the policy's allocator gave.
-    let room = room.ok_or_else(|| wasmtime::format_err!("a list lies outside of memory"))?;
+    let room = room.ok_or_else(outside)?;
     for (room, row) in room.chunks_exact_mut(<R::Derived as ComponentType>::SIZE32).zip(rows) {
         room.copy_from_slice(row.bytes().as_ref());
     }
     Ok(())
+}
+
+// SAFETY: form in memory and type check are those of what it holds.
+unsafe impl<R: Holds> ComponentType for Holder<R> {
+    type Lower = R::Lower;
+    const ABI: CanonicalAbiInfo = R::ABI;
+
+    fn typecheck(ty: &InterfaceType, types: &InstanceType<'_>) -> wasmtime::Result<()> {
+        R::typecheck(ty, types)
+    }
+}
+
+// SAFETY: a single record is lowered as derived; those of a list are stored within the
+// bounds of memory, in the derived form.
+unsafe impl<R: Holds> Lower for Holder<R> {
+    fn linear_lower_to_flat<T>(
+        &self,
+        cx: &mut LowerContext<'_, T>,
+        ty: InterfaceType,
+        dst: &mut MaybeUninit<Self::Lower>,
+    ) -> wasmtime::Result<()> {
+        self.0.linear_lower_to_flat(cx, ty, dst)
+    }
+
+    fn linear_lower_to_memory<T>(
+        &self,
+        cx: &mut LowerContext<'_, T>,
+        ty: InterfaceType,
+        offset: usize,
+    ) -> wasmtime::Result<()> {
+        self.0.linear_lower_to_memory(cx, ty, offset)
+    }
+
+    fn linear_store_list_to_memory<T>(
+        cx: &mut LowerContext<'_, T>,
+        _: InterfaceType,
+        mut offset: usize,
+        holders: &[Self],
+    ) -> wasmtime::Result<()> {
+        for Self(holder) in holders {
+            let bytes = holder.store(cx)?;
+            let bytes = bytes.as_ref();
+            let room = cx.as_slice_mut().get_mut(offset..).and_then(|m| m.get_mut(..bytes.len()));
+            let room = room.ok_or_else(outside)?;
+            room.copy_from_slice(bytes);
+            offset += bytes.len();
+        }
+        Ok(())
+    }
+}
+
+/// wasmtime has checked what the policy's allocator gave.
+fn outside() -> wasmtime::Error {
+    wasmtime::format_err!("a list lies outside of memory")
 }
 
 macro_rules! row {
@@ -234,170 +353,4 @@ row!(Gear, wit::Gear);
 row!(RoundFacts, wit::RoundFacts);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::collection::vec;
-    use proptest::prelude::*;
-    use wasmtime::component::{Component, ComponentNamedList, InstancePre, Linker};
-    use wasmtime::{Engine, Store};
-
-    /// Bytes that stand in the memory before a list is stored there.
-    const BEFORE: [u8; 2] = [0x55, 0xaa];
-
-    /// A component whose function `bytes` takes a list of one of the contract's
-    /// records and returns the memory that it lies in, as text of `size` characters
-    /// a record.
-    struct Reader {
-        engine: Engine,
-        component: [InstancePre<()>; 2],
-    }
-
-    impl Reader {
-        fn new(list_of: &str, size: usize) -> Self {
-            let engine = Engine::default();
-            let component = BEFORE.map(|before| {
-                let text = Self::text(list_of, size, before);
-                let component = Component::new(&engine, wat::parse_str(&text).unwrap()).unwrap();
-                let mut linker = Linker::new(&engine);
-                linker.instance("aio:policy/types@0.1.0").unwrap();
-                linker.instantiate_pre(&component).unwrap()
-            });
-            Self { engine, component }
-        }
-
-        fn text(list_of: &str, size: usize, before: u8) -> String {
-            let types = include_str!("../../../tests/zoo/types.wat");
-            format!(
-                "(component {types}
-                   (alias export $types \"{list_of}\" (type $record))
-                   (core module $m
-                     (memory (export \"memory\") 1)
-                     (func $fill
-                       (memory.fill (i32.const 1024) (i32.const {before}) (i32.const 60000)))
-                     (start $fill)
-                     (func (export \"realloc\") (param i32 i32 i32 i32) (result i32)
-                       (i32.const 1024))
-                     (func (export \"bytes\") (param i32 i32) (result i32)
-                       (i32.store (i32.const 16) (local.get 0))
-                       (i32.store (i32.const 20) (i32.mul (local.get 1) (i32.const {size})))
-                       (i32.const 16)))
-                   (core instance $i (instantiate $m))
-                   (func (export \"bytes\") (param \"list\" (list $record)) (result (list u8))
-                     (canon lift (core func $i \"bytes\") (memory $i \"memory\")
-                       (realloc (func $i \"realloc\")))))"
-            )
-        }
-
-        /// What lies in memory after a list was stored there, over each of the bytes
-        /// that may have stood there before.
-        fn memory_of<P: ComponentNamedList + Lower + Clone>(&self, list: P) -> [Vec<u8>; 2] {
-            self.component.each_ref().map(|component| {
-                let mut store = Store::new(&self.engine, ());
-                let instance = component.instantiate(&mut store).unwrap();
-                let bytes = instance.get_typed_func::<P, (Vec<u8>,)>(&mut store, "bytes").unwrap();
-                bytes.call(&mut store, list.clone()).unwrap().0
-            })
-        }
-    }
-
-    /// Asserts that a guest reads the same of both lists: each byte that the derived
-    /// lowering writes is there, whatever stood there before. Others, which are
-    /// between fields or of an absent value, mean nothing.
-    fn assert_same([derived, rows]: [[Vec<u8>; 2]; 2]) {
-        let [one, other] = &derived;
-        assert_eq!((one.len(), one.len()), (other.len(), rows[0].len()));
-        let written = |i: &usize| one[*i] == other[*i];
-        let read = |of: &[u8]| -> Vec<(usize, u8)> {
-            (0..one.len()).filter(written).map(|i| (i, of[i])).collect()
-        };
-        for rows in &rows {
-            assert_eq!(read(rows), read(one));
-        }
-        // What is between fields is written too.
-        assert_eq!(rows[0], rows[1]);
-    }
-
-    /// Any bits: infinities, zeros and NaNs among them often enough.
-    fn floats() -> impl Strategy<Value = f32> {
-        let special = [0_u32, 0x8000_0000, 0x7f80_0000, 0x7fc0_0000, 0x7fa0_1234, 0xffff_ffff];
-        let bits = prop_oneof![2 => any::<u32>(), 1 => proptest::sample::select(special.to_vec())];
-        bits.prop_map(f32::from_bits)
-    }
-
-    fn maybe<T: std::fmt::Debug>(of: impl Strategy<Value = T>) -> impl Strategy<Value = Option<T>> {
-        proptest::option::of(of)
-    }
-
-    fn gears() -> impl Strategy<Value = wit::Gear> {
-        let fields = (any::<u32>(), any::<bool>(), maybe(floats()), maybe(floats()));
-        fields.prop_map(|(rows, compiled, milliseconds, compile_milliseconds)| wit::Gear {
-            rows,
-            compiled,
-            milliseconds,
-            compile_milliseconds,
-        })
-    }
-
-    fn drafts() -> impl Strategy<Value = wit::Draft> {
-        let drafters = proptest::sample::select(vec![
-            wit::Drafter::None,
-            wit::Drafter::Lookup,
-            wit::Drafter::Model,
-            wit::Drafter::LookupThenModel,
-        ]);
-        let fields = (drafters, any::<[u32; 3]>(), maybe(any::<u32>()), floats());
-        fields.prop_map(|(drafter, [length, ngram_min, ngram_max], draft_tier, confidence)| {
-            wit::Draft {
-                drafter,
-                length,
-                ngram_min,
-                ngram_max,
-                draft_tier,
-                min_confidence: confidence,
-            }
-        })
-    }
-
-    fn round_facts() -> impl Strategy<Value = wit::RoundFacts> {
-        let fields = (any::<u64>(), any::<[u32; 5]>(), drafts(), any::<[u32; 4]>());
-        fields.prop_map(|(request, first, draft, last)| {
-            let [tier, round, prompt_tokens, committed, remaining] = first;
-            let [recent_rounds, recent_drafted, recent_accepted, lookup_match] = last;
-            wit::RoundFacts {
-                request,
-                tier,
-                round,
-                prompt_tokens,
-                committed,
-                remaining,
-                draft,
-                recent_rounds,
-                recent_drafted,
-                recent_accepted,
-                lookup_match,
-            }
-        })
-    }
-
-    #[test]
-    fn gears_lie_in_memory_as_derived() {
-        let reader = Reader::new("gear", GEAR);
-        proptest!(|(derived in vec(gears(), 0..40))| {
-            let rows: Vec<_> = derived.iter().map(|gear| Gear(*gear)).collect();
-            let rows = reader.memory_of((std::sync::Arc::<[Gear]>::from(rows),));
-            prop_assert_eq!(rows[0].len(), derived.len() * GEAR);
-            assert_same([reader.memory_of((derived,)), rows]);
-        });
-    }
-
-    #[test]
-    fn running_requests_lie_in_memory_as_derived() {
-        let reader = Reader::new("round-facts", ROUND_FACTS);
-        proptest!(|(derived in vec(round_facts(), 0..40))| {
-            let rows: Vec<_> = derived.iter().map(|facts| RoundFacts(*facts)).collect();
-            let rows = reader.memory_of((std::sync::Arc::<[RoundFacts]>::from(rows),));
-            prop_assert_eq!(rows[0].len(), derived.len() * ROUND_FACTS);
-            assert_same([reader.memory_of((derived,)), rows]);
-        });
-    }
-}
+mod tests;

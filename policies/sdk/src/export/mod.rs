@@ -1,7 +1,11 @@
 //! The way from a component's exports to a [`Policy`]: what `export_policy!`
 //! expands to. Nothing here is meant to be named by hand.
 
+mod asked;
+
 use std::cell::RefCell;
+
+pub use asked::{Asked, Given, Returned};
 
 use crate::{
     HostInfo, Outcome, Policy, RequestFacts, RoundContext, RoundDecision, RoundFacts, Start,
@@ -12,6 +16,7 @@ use crate::{
 pub struct Running<P> {
     policy: P,
     host: HostInfo,
+    asked: Asked,
 }
 
 /// Where the macro keeps it. A component has one thread.
@@ -32,13 +37,13 @@ pub fn init<P: Policy>(
     // An empty snapshot is the default `snapshot`'s way to say that there is none.
     let carried = carried.filter(|state| !state.is_empty());
     let policy = start::<P>(config, Start { host: &host, carried })?;
-    *slot.borrow_mut() = Some(Running { policy, host });
+    *slot.borrow_mut() = Some(Running { policy, host, asked: Asked::default() });
     Ok(())
 }
 
 /// Asks for a plan.
 pub fn plan<P: Policy>(slot: &Slot<P>, facts: &RequestFacts) -> Verdict {
-    with(slot, |Running { policy, host }| policy.plan(facts, host))
+    with(slot, |Running { policy, host, .. }| policy.plan(facts, host))
 }
 
 /// Asks about running requests.
@@ -50,6 +55,14 @@ pub fn rounds<P: Policy>(
     with(slot, |running| running.policy.rounds(context, requests))
 }
 
+/// The same about those that are handed over, in the lists of the last call.
+pub fn rounds_given<P: Policy>(slot: &Slot<P>, given: Given) -> Vec<RoundDecision> {
+    with(slot, |Running { policy, asked, .. }| {
+        given.read_into(asked);
+        policy.rounds(&asked.context, &asked.requests)
+    })
+}
+
 /// Tells what became of requests.
 pub fn finished<P: Policy>(slot: &Slot<P>, outcomes: &[Outcome]) {
     with(slot, |running| running.policy.finished(outcomes));
@@ -58,6 +71,56 @@ pub fn finished<P: Policy>(slot: &Slot<P>, outcomes: &[Outcome]) {
 /// Asks for learned state.
 pub fn snapshot<P: Policy>(slot: &Slot<P>) -> Vec<u8> {
     with(slot, |running| running.policy.snapshot())
+}
+
+/// What the macro makes of a policy beside the generated hooks.
+pub trait Exported: crate::bindings::Guest {
+    /// [`rounds_given`] of the policy's own slot.
+    fn rounds_given(given: Given) -> Vec<RoundDecision>;
+}
+
+/// What is generated, but for the way of `rounds`: the macro that makes the exports
+/// takes all of it from here.
+pub mod hooks {
+    pub use crate::bindings::*;
+
+    use super::{Exported, Given, Returned};
+
+    /// The export `rounds`.
+    ///
+    /// # Safety
+    /// The arguments are those of the host, and nobody looks at what was returned
+    /// before.
+    #[allow(non_snake_case, clippy::too_many_arguments, reason = "as it is generated")]
+    pub unsafe fn _export_rounds_cabi<T: Exported>(
+        tiers: *mut u8,
+        tiers_len: usize,
+        acceptance: *mut u8,
+        acceptance_len: usize,
+        running: i32,
+        queued: i32,
+        requests: *mut u8,
+        requests_len: usize,
+    ) -> *mut u8 {
+        static mut RETURNED: std::mem::MaybeUninit<Returned> = std::mem::MaybeUninit::uninit();
+        // SAFETY: the caller's promise. A component has one thread.
+        unsafe {
+            let given = Given::new(
+                tiers,
+                tiers_len,
+                acceptance,
+                acceptance_len,
+                running,
+                queued,
+                requests,
+                requests_len,
+            );
+            let returned = Returned::of(T::rounds_given(given));
+            let place = &raw mut RETURNED;
+            (*place).write(returned);
+            place.cast()
+        }
+    }
 }
 
 fn with<P, R>(slot: &Slot<P>, ask: impl FnOnce(&mut Running<P>) -> R) -> R {
@@ -117,7 +180,13 @@ macro_rules! export_policy {
                 }
             }
 
-    $crate::bindings::export_hooks!(Exported with_types_in $crate::bindings);
+            impl export::Exported for Exported {
+                fn rounds_given(given: export::Given) -> ::std::vec::Vec<$crate::RoundDecision> {
+                    SLOT.with(|slot| export::rounds_given(slot, given))
+                }
+            }
+
+    $crate::bindings::export_hooks!(Exported with_types_in $crate::export::hooks);
         };
 
         // Where nothing is exported the policy still counts as used: without
