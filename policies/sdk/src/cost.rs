@@ -250,8 +250,11 @@ impl CostTable {
                 },
             );
         }
+        let mut narrower = 0;
         for (rows, index) in (0..).zip(&mut self.holds) {
-            let narrower = self.gears.partition_point(|gear| gear.rows < rows);
+            while self.gears.get(narrower).is_some_and(|gear| gear.rows < rows) {
+                narrower += 1;
+            }
             // So many are narrower than 64 rows only where the same ones are there often.
             *index = u8::try_from(narrower).unwrap_or(u8::MAX);
         }
