@@ -184,17 +184,16 @@ impl Round<'_> {
         for gear in self.pass.wider {
             let milliseconds = (share + reading.of(gear)).max(LEAST);
             let fills = (gear.rows - self.pass.rows).min(self.most);
-            let before = length;
             while length < fills {
                 reached *= acceptance[class_of(length)];
                 tokens += reached;
                 length += 1;
-                if best.holds(length) {
+                if self.held == Some(length) {
                     best.held =
                         Some(Weight { length, tokens, milliseconds, measured: gear.measured });
                 }
             }
-            if length > before {
+            if length > 0 {
                 best.consider(Weight { length, tokens, milliseconds, measured: gear.measured });
             }
             if length >= self.most || reached < HARDLY {
@@ -231,7 +230,7 @@ impl Round<'_> {
                 going *= 1.0 - model.stops * (1.0 - share);
                 let milliseconds = (drafting + verifying).max(LEAST);
                 let weighed = Weight { length, tokens, milliseconds, measured: gear.measured };
-                if best.holds(length) {
+                if self.held == Some(length) {
                     best.held = Some(weighed);
                 }
                 if best.consider(weighed) {
@@ -263,11 +262,6 @@ impl Weighed {
     pub fn rate(&self) -> f32 {
         self.tokens / self.milliseconds
     }
-
-    /// Whether its rate is higher, without the divisions.
-    pub(crate) fn is_quicker_than(&self, other: &Self) -> bool {
-        self.tokens * other.milliseconds > other.tokens * self.milliseconds
-    }
 }
 
 /// A length of which only the rate counts yet.
@@ -292,20 +286,13 @@ struct Best<'a> {
     round: &'a Round<'a>,
     best: Weight,
     held: Option<Weight>,
-    /// The length that is held; 0 for none.
-    holds: u32,
 }
 
 impl<'a> Best<'a> {
     fn of(round: &'a Round<'a>) -> Self {
         // Nothing is worse than this.
         let best = Weight { length: 0, tokens: 0.0, milliseconds: 1.0, measured: false };
-        Self { round, best, held: None, holds: round.held.unwrap_or(0) }
-    }
-
-    /// Whether this length, which is not 0, is the one in force.
-    fn holds(&self, length: u32) -> bool {
-        length == self.holds
+        Self { round, best, held: None }
     }
 
     /// Whether it is the best so far.

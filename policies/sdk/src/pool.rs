@@ -1,11 +1,11 @@
 //! The allocator of a policy: freed blocks are kept by size class and given out
 //! again, in front of an allocator of all sizes.
 //!
-//! Each call of a hook hands over a dozen lists, each of which is allocated twice
-//! (as the host writes it, and as Rust wants it) and freed twice, and the next
+//! Each call of a hook hands over a dozen lists, each of which is allocated as the host
+//! writes it (and, but for `rounds`, once more as Rust wants it) and freed, and the next
 //! call wants the same sizes again. An allocator of all sizes looks for a place and
-//! joins what is freed, a tenth of the fuel of a `rounds` that decides nothing; here both
-//! ways are a handful of instructions.
+//! joins what is freed, a quarter of the fuel of a `rounds` that decides nothing; here
+//! both ways are a handful of instructions.
 //!
 //! What is freed stays with its class. So memory does not go back, and may be up to
 //! twice what is asked for: blocks are powers of two. Blocks of more than

@@ -392,7 +392,7 @@ impl Chooser {
         // A plain round brings the next copy no nearer than one that looks up.
         if let Some(lookup) = lookup.filter(|lookup| match best.0 {
             Drafter::Model => lookup.value > best.1.value,
-            _ => lookup.is_quicker_than(&plain),
+            _ => lookup.rate() > plain.rate(),
         }) {
             best = (Drafter::Lookup, lookup);
         }

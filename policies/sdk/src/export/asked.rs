@@ -3,7 +3,7 @@
 //! request.
 //!
 //! The generated way makes each list anew from the one that the host wrote, and
-//! frees both: two thirds of the fuel of a `rounds` that decides nothing. Here the
+//! frees both: a third of the fuel of a `rounds` that decides nothing. Here the
 //! lists of the last call are filled anew, and nothing is allocated for them. What
 //! lies in memory is the same; tests lay it beside the generated way. All other
 //! hooks are as generated.
@@ -13,9 +13,9 @@
 //! option or a variant follows. Pointers are as wide as the target's, so that it
 //! can be tested natively. It must know no policy.
 
-use std::alloc::{Layout, dealloc};
 use std::mem::MaybeUninit;
 
+use super::Exported;
 use crate::{
     Acceptance, Action, Draft, Drafter, Gear, Load, RoundContext, RoundDecision, RoundFacts,
     TierFacts,
@@ -131,19 +131,12 @@ impl<T> List<T> {
         }
     }
 
-    fn rows_mut(&mut self) -> &mut [T] {
-        match self.len {
-            0 => &mut [],
-            // SAFETY: as in `rows`; who borrows this list so has it alone.
-            len => unsafe { std::slice::from_raw_parts_mut(self.first, len) },
-        }
-    }
-
     /// The list, freed by whoever takes it now.
     fn take(&mut self) -> Vec<T> {
         match std::mem::take(&mut self.len) {
             0 => Vec::new(),
-            // SAFETY: it was allocated as a list of so many, and is given up here.
+            // SAFETY: it was allocated as a list of so many, by `cabi_realloc` or in `of`,
+            // and is given up here.
             len => unsafe { Vec::from_raw_parts(self.first, len, len) },
         }
     }
@@ -157,20 +150,7 @@ impl<T> List<T> {
 
 impl<T> Drop for List<T> {
     fn drop(&mut self) {
-        // Lists that lie in this one.
-        if std::mem::needs_drop::<T>() && self.len > 0 {
-            // SAFETY: so many lie there, and nobody looks at them after this.
-            unsafe { std::ptr::slice_from_raw_parts_mut(self.first, self.len).drop_in_place() };
-        }
-        let bytes = self.len * size_of::<T>();
-        if bytes > 0 {
-            // SAFETY: it was allocated with this layout, by `cabi_realloc` or as a boxed
-            // slice, and an allocation is no longer than `isize::MAX`.
-            unsafe {
-                let layout = Layout::from_size_align_unchecked(bytes, align_of::<T>());
-                dealloc(self.first.cast(), layout);
-            }
-        }
+        drop(self.take());
     }
 }
 
@@ -184,13 +164,6 @@ impl<T: Copy> OptionRow<T> {
         let is_some = u8::from(value.is_some());
         Self { is_some, value: value.map_or(MaybeUninit::uninit(), MaybeUninit::new) }
     }
-}
-
-/// # Safety
-/// `drafter` is a drafter's number.
-unsafe fn drafter(drafter: u8) -> Drafter {
-    // SAFETY: the caller's promise.
-    unsafe { Drafter::_lift(drafter) }
 }
 
 impl GearRow {
@@ -208,7 +181,7 @@ impl DraftRow {
     fn read(&self) -> Draft {
         Draft {
             // SAFETY: it lies where the canonical ABI has a drafter.
-            drafter: unsafe { drafter(self.drafter) },
+            drafter: unsafe { Drafter::_lift(self.drafter) },
             length: self.length,
             ngram_min: self.ngram_min,
             ngram_max: self.ngram_max,
@@ -263,48 +236,25 @@ pub struct Given {
 }
 
 impl Given {
-    /// Takes over what the host handed to the export `rounds`, in its order.
-    ///
-    /// # Safety
-    /// The arguments are those of the host.
-    #[doc(hidden)]
-    #[allow(clippy::too_many_arguments, reason = "the canonical ABI's")]
-    pub unsafe fn new(
-        tiers: *mut u8,
-        tiers_len: usize,
-        acceptance: *mut u8,
-        acceptance_len: usize,
-        running: i32,
-        queued: i32,
-        requests: *mut u8,
-        requests_len: usize,
-    ) -> Self {
-        Self {
-            tiers: List { first: tiers.cast(), len: tiers_len },
-            acceptance: List { first: acceptance.cast(), len: acceptance_len },
-            load: Load { running: running.cast_unsigned(), queued: queued.cast_unsigned() },
-            requests: List { first: requests.cast(), len: requests_len },
-        }
-    }
-
     /// Makes `asked` what was handed over.
     pub(super) fn read_into(mut self, asked: &mut Asked) {
         let Asked { context: RoundContext { tiers, acceptance, load }, requests } = asked;
-        let (given_tiers, given_acceptance) = (self.tiers.rows(), self.acceptance.rows_mut());
-        tiers.resize_with(given_tiers.len(), || TierFacts { gears: Vec::new() });
-        for (tier, row) in tiers.iter_mut().zip(given_tiers) {
+        let given = self.tiers.rows();
+        tiers.resize_with(given.len(), || TierFacts { gears: Vec::new() });
+        for (tier, row) in tiers.iter_mut().zip(given) {
             read_gears(&mut tier.gears, row.gears.rows());
         }
-        acceptance.resize_with(given_acceptance.len(), || Acceptance {
+        let given = self.acceptance.take();
+        acceptance.resize_with(given.len(), || Acceptance {
             tier: 0,
             drafter: Drafter::None,
             by_position: Vec::new(),
             rounds: 0,
         });
-        for (to, row) in acceptance.iter_mut().zip(given_acceptance) {
+        for (to, mut row) in acceptance.iter_mut().zip(given) {
             // SAFETY: it lies where the canonical ABI has a drafter.
-            (to.tier, to.drafter, to.rounds) =
-                (row.tier, unsafe { drafter(row.drafter) }, row.rounds);
+            let drafter = unsafe { Drafter::_lift(row.drafter) };
+            (to.tier, to.drafter, to.rounds) = (row.tier, drafter, row.rounds);
             to.by_position = row.by_position.take();
         }
         *load = self.load;
@@ -331,17 +281,39 @@ fn read_gears(gears: &mut Vec<Gear>, rows: &[GearRow]) {
     }
 }
 
-/// Where a list that a hook returns is told of.
+/// Where the list that the hook returns is told of; `__post_return_rounds` frees it.
 #[repr(C)]
-pub struct Returned {
+struct Returned {
     decisions: List<DecisionRow>,
 }
 
-impl Returned {
-    /// Hands decisions over: `__post_return_rounds` frees them.
-    pub(super) fn of(decisions: Vec<RoundDecision>) -> Self {
-        Self { decisions: List::of(decisions.into_iter().map(DecisionRow::of).collect()) }
-    }
+/// The export `rounds`, in place of the generated one.
+///
+/// # Safety
+/// The arguments are those of the host, and nobody looks at what was returned before.
+#[allow(non_snake_case, clippy::too_many_arguments, reason = "as it is generated")]
+pub unsafe fn _export_rounds_cabi<T: Exported>(
+    tiers: *mut u8,
+    tiers_len: usize,
+    acceptance: *mut u8,
+    acceptance_len: usize,
+    running: i32,
+    queued: i32,
+    requests: *mut u8,
+    requests_len: usize,
+) -> *mut u8 {
+    static mut RETURNED: MaybeUninit<Returned> = MaybeUninit::uninit();
+    let decisions = T::rounds_given(Given {
+        tiers: List { first: tiers.cast(), len: tiers_len },
+        acceptance: List { first: acceptance.cast(), len: acceptance_len },
+        load: Load { running: running.cast_unsigned(), queued: queued.cast_unsigned() },
+        requests: List { first: requests.cast(), len: requests_len },
+    });
+    let decisions = List::of(decisions.into_iter().map(DecisionRow::of).collect());
+    let place = &raw mut RETURNED;
+    // SAFETY: the caller's promise, and a component has one thread.
+    unsafe { (*place).write(Returned { decisions }) };
+    place.cast()
 }
 
 #[cfg(test)]

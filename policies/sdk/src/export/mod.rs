@@ -5,7 +5,7 @@ mod asked;
 
 use std::cell::RefCell;
 
-pub use asked::{Asked, Given, Returned};
+pub use asked::{Asked, Given};
 
 use crate::{
     HostInfo, Outcome, Policy, RequestFacts, RoundContext, RoundDecision, RoundFacts, Start,
@@ -84,43 +84,8 @@ pub trait Exported: crate::bindings::Guest {
 pub mod hooks {
     pub use crate::bindings::*;
 
-    use super::{Exported, Given, Returned};
-
-    /// The export `rounds`.
-    ///
-    /// # Safety
-    /// The arguments are those of the host, and nobody looks at what was returned
-    /// before.
-    #[allow(non_snake_case, clippy::too_many_arguments, reason = "as it is generated")]
-    pub unsafe fn _export_rounds_cabi<T: Exported>(
-        tiers: *mut u8,
-        tiers_len: usize,
-        acceptance: *mut u8,
-        acceptance_len: usize,
-        running: i32,
-        queued: i32,
-        requests: *mut u8,
-        requests_len: usize,
-    ) -> *mut u8 {
-        static mut RETURNED: std::mem::MaybeUninit<Returned> = std::mem::MaybeUninit::uninit();
-        // SAFETY: the caller's promise. A component has one thread.
-        unsafe {
-            let given = Given::new(
-                tiers,
-                tiers_len,
-                acceptance,
-                acceptance_len,
-                running,
-                queued,
-                requests,
-                requests_len,
-            );
-            let returned = Returned::of(T::rounds_given(given));
-            let place = &raw mut RETURNED;
-            (*place).write(returned);
-            place.cast()
-        }
-    }
+    // What is named goes before what a glob brings.
+    pub use super::asked::_export_rounds_cabi;
 }
 
 fn with<P, R>(slot: &Slot<P>, ask: impl FnOnce(&mut Running<P>) -> R) -> R {

@@ -55,7 +55,7 @@ impl From<&Gear> for rows::Gear {
     }
 }
 
-impl From<&TierFacts> for rows::Holder<rows::TierFacts> {
+impl From<&TierFacts> for rows::Row<rows::TierFacts> {
     fn from(from: &TierFacts) -> Self {
         let TierFacts { gears } = from;
         Self(rows::TierFacts { gears: list(gears) })
@@ -112,17 +112,19 @@ impl rows::RoundContext {
     pub(super) fn become_of(&mut self, from: &RoundContext) {
         let RoundContext { tiers, acceptance, load } = from;
         self.tiers.resize_with(tiers.len(), Default::default);
-        for (rows::Holder(to), TierFacts { gears }) in self.tiers.iter_mut().zip(tiers) {
+        for (rows::Row(to), TierFacts { gears }) in self.tiers.iter_mut().zip(tiers) {
             refill(&mut to.gears, gears);
         }
-        let empty = || wit::Acceptance {
-            tier: 0,
-            drafter: wit::Drafter::None,
-            by_position: Vec::new(),
-            rounds: 0,
+        let empty = || {
+            rows::Row(wit::Acceptance {
+                tier: 0,
+                drafter: wit::Drafter::None,
+                by_position: Vec::new(),
+                rounds: 0,
+            })
         };
-        self.acceptance.resize_with(acceptance.len(), || rows::Holder(empty()));
-        for (rows::Holder(to), from) in self.acceptance.iter_mut().zip(acceptance) {
+        self.acceptance.resize_with(acceptance.len(), empty);
+        for (rows::Row(to), from) in self.acceptance.iter_mut().zip(acceptance) {
             let Acceptance { tier, drafter, by_position, rounds } = from;
             (to.tier, to.drafter, to.rounds) = (*tier, (*drafter).into(), *rounds);
             to.by_position.clone_from(by_position);

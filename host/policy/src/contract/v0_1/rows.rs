@@ -25,106 +25,20 @@ use wasmtime::component::{ComponentType, Lower};
 
 use super::wit;
 
-/// A record of which lists are stored in one go.
-trait Row: Sized {
-    /// What wasmtime derives for it.
-    type Derived: Lower;
-    /// Its form in memory.
-    type Bytes: AsRef<[u8]>;
-
-    fn derived(&self) -> &Self::Derived;
-    fn bytes(&self) -> Self::Bytes;
-}
-
-/// Bytes of a gear.
-const GEAR: usize = 24;
-/// Bytes of a running request.
-const ROUND_FACTS: usize = 72;
-
-// A record that grew would not fit any more.
-const _: () = assert!(<wit::Gear as ComponentType>::SIZE32 == GEAR);
-const _: () = assert!(<wit::Gear as ComponentType>::ALIGN32 == 4);
-const _: () = assert!(<wit::RoundFacts as ComponentType>::SIZE32 == ROUND_FACTS);
-const _: () = assert!(<wit::RoundFacts as ComponentType>::ALIGN32 == 8);
+/// A record of which lists have a way of their own.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Row<R>(pub(super) R);
 
 /// A gear.
-#[derive(Debug, Clone)]
-pub(super) struct Gear(pub(super) wit::Gear);
-
+pub(super) type Gear = Row<wit::Gear>;
 /// A running request.
-#[derive(Debug, Clone)]
-pub(super) struct RoundFacts(pub(super) wit::RoundFacts);
+pub(super) type RoundFacts = Row<wit::RoundFacts>;
 
 /// What was measured of a tier.
 #[derive(Debug, Clone, Default, ComponentType, Lower)]
 #[component(record)]
 pub(super) struct TierFacts {
     pub(super) gears: Vec<Gear>,
-}
-
-/// A record with a list in it, of which lists are stored record by record: one look-up
-/// for what a record is, and what its own list takes.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Holder<R>(pub(super) R);
-
-/// What a [`Holder`] holds.
-trait Holds: Lower {
-    /// Its form in memory.
-    type Bytes: AsRef<[u8]>;
-
-    /// Stores its list, and says what lies in memory of the record itself.
-    fn store<T>(&self, cx: &mut LowerContext<'_, T>) -> wasmtime::Result<Self::Bytes>;
-}
-
-/// Bytes of a tier's facts: where its gears are, and how many.
-const TIER_FACTS: usize = 8;
-/// Bytes of what is known of acceptance.
-const ACCEPTANCE: usize = 24;
-
-const _: () = assert!(<TierFacts as ComponentType>::SIZE32 == TIER_FACTS);
-const _: () = assert!(<wit::Acceptance as ComponentType>::SIZE32 == ACCEPTANCE);
-const _: () = assert!(<wit::Acceptance as ComponentType>::ALIGN32 == 8);
-
-/// Where a list of so many bytes is to lie, and how many elements it has, as it stands in
-/// memory.
-fn room<T>(
-    cx: &mut LowerContext<'_, T>,
-    elements: usize,
-    bytes: usize,
-) -> wasmtime::Result<(usize, [u8; 8])> {
-    let room = elements.checked_mul(bytes);
-    let room = room.ok_or_else(|| wasmtime::format_err!("a list is too long"))?;
-    let first = cx.realloc(0, 0, 4, room)?;
-    let mut place = [0; 8];
-    place[..4].copy_from_slice(&u32::try_from(first)?.to_le_bytes());
-    place[4..].copy_from_slice(&u32::try_from(elements)?.to_le_bytes());
-    Ok((first, place))
-}
-
-impl Holds for TierFacts {
-    type Bytes = [u8; TIER_FACTS];
-
-    fn store<T>(&self, cx: &mut LowerContext<'_, T>) -> wasmtime::Result<[u8; TIER_FACTS]> {
-        let (first, place) = room(cx, self.gears.len(), GEAR)?;
-        store_list(cx, first, &self.gears)?;
-        Ok(place)
-    }
-}
-
-impl Holds for wit::Acceptance {
-    type Bytes = [u8; ACCEPTANCE];
-
-    fn store<T>(&self, cx: &mut LowerContext<'_, T>) -> wasmtime::Result<[u8; ACCEPTANCE]> {
-        let Self { tier, drafter, by_position, rounds } = self;
-        let (first, place) = room(cx, by_position.len(), size_of::<f32>())?;
-        f32::linear_store_list_to_memory(cx, InterfaceType::Float32, first, by_position)?;
-        let mut to = Writer([0; ACCEPTANCE]);
-        to.put(0, tier.to_le_bytes());
-        to.put(4, [*drafter as u8]);
-        to.put(8, place);
-        to.put(16, rounds.to_le_bytes());
-        Ok(to.0)
-    }
 }
 
 /// What is known of a request before it is answered.
@@ -138,7 +52,7 @@ pub(super) struct RequestFacts {
     pub(super) max_tokens: u32,
     pub(super) temperature: f32,
     pub(super) chat: bool,
-    pub(super) tiers: Vec<Holder<TierFacts>>,
+    pub(super) tiers: Vec<Row<TierFacts>>,
     pub(super) load: wit::Load,
     pub(super) probes: Vec<wit::ProbeResult>,
 }
@@ -147,8 +61,8 @@ pub(super) struct RequestFacts {
 #[derive(Debug, Clone, ComponentType, Lower)]
 #[component(record)]
 pub(super) struct RoundContext {
-    pub(super) tiers: Vec<Holder<TierFacts>>,
-    pub(super) acceptance: Vec<Holder<wit::Acceptance>>,
+    pub(super) tiers: Vec<Row<TierFacts>>,
+    pub(super) acceptance: Vec<Row<wit::Acceptance>>,
     pub(super) load: wit::Load,
 }
 
@@ -175,76 +89,161 @@ impl<const N: usize> Writer<N> {
     }
 }
 
-impl Row for Gear {
-    type Derived = wit::Gear;
-    type Bytes = [u8; GEAR];
+/// What wasmtime derives for a record, and how a list of them is stored instead.
+trait Record: Lower + Sized {
+    fn store_list<T>(
+        cx: &mut LowerContext<'_, T>,
+        offset: usize,
+        rows: &[Row<Self>],
+    ) -> wasmtime::Result<()>;
+}
 
-    fn derived(&self) -> &wit::Gear {
-        &self.0
-    }
-
-    fn bytes(&self) -> [u8; GEAR] {
-        let wit::Gear { rows, compiled, milliseconds, compile_milliseconds } = self.0;
-        let mut to = Writer([0; GEAR]);
-        to.put(0, rows.to_le_bytes());
-        to.put(4, [u8::from(compiled)]);
-        to.option(8, milliseconds.map(f32::to_le_bytes));
-        to.option(16, compile_milliseconds.map(f32::to_le_bytes));
-        to.0
+impl Record for wit::Gear {
+    fn store_list<T>(
+        cx: &mut LowerContext<'_, T>,
+        offset: usize,
+        rows: &[Row<Self>],
+    ) -> wasmtime::Result<()> {
+        store_plain(cx, offset, rows, |gear| {
+            let &Self { rows, compiled, milliseconds, compile_milliseconds } = gear;
+            let mut to = Writer([0; 24]);
+            to.put(0, rows.to_le_bytes());
+            to.put(4, [u8::from(compiled)]);
+            to.option(8, milliseconds.map(f32::to_le_bytes));
+            to.option(16, compile_milliseconds.map(f32::to_le_bytes));
+            to.0
+        })
     }
 }
 
-impl Row for RoundFacts {
-    type Derived = wit::RoundFacts;
-    type Bytes = [u8; ROUND_FACTS];
-
-    fn derived(&self) -> &wit::RoundFacts {
-        &self.0
-    }
-
-    fn bytes(&self) -> [u8; ROUND_FACTS] {
-        let wit::RoundFacts { request, tier, round, prompt_tokens, committed, .. } = self.0;
-        let wit::RoundFacts { remaining, draft, recent_rounds, recent_drafted, .. } = self.0;
-        let wit::RoundFacts { recent_accepted, lookup_match, .. } = self.0;
-        let wit::Draft { drafter, length, ngram_min, ngram_max, draft_tier, min_confidence } =
-            draft;
-        let mut to = Writer([0; ROUND_FACTS]);
-        to.put(0, request.to_le_bytes());
-        to.put(8, tier.to_le_bytes());
-        to.put(12, round.to_le_bytes());
-        to.put(16, prompt_tokens.to_le_bytes());
-        to.put(20, committed.to_le_bytes());
-        to.put(24, remaining.to_le_bytes());
-        to.put(28, [drafter as u8]);
-        to.put(32, length.to_le_bytes());
-        to.put(36, ngram_min.to_le_bytes());
-        to.put(40, ngram_max.to_le_bytes());
-        to.option(44, draft_tier.map(u32::to_le_bytes));
-        to.put(52, min_confidence.to_le_bytes());
-        to.put(56, recent_rounds.to_le_bytes());
-        to.put(60, recent_drafted.to_le_bytes());
-        to.put(64, recent_accepted.to_le_bytes());
-        to.put(68, lookup_match.to_le_bytes());
-        to.0
+impl Record for wit::RoundFacts {
+    fn store_list<T>(
+        cx: &mut LowerContext<'_, T>,
+        offset: usize,
+        rows: &[Row<Self>],
+    ) -> wasmtime::Result<()> {
+        store_plain(cx, offset, rows, |facts| {
+            let &Self { request, tier, round, prompt_tokens, committed, .. } = facts;
+            let &Self { remaining, draft, recent_rounds, recent_drafted, .. } = facts;
+            let &Self { recent_accepted, lookup_match, .. } = facts;
+            let wit::Draft { drafter, length, ngram_min, ngram_max, draft_tier, min_confidence } =
+                draft;
+            let mut to = Writer([0; 72]);
+            to.put(0, request.to_le_bytes());
+            to.put(8, tier.to_le_bytes());
+            to.put(12, round.to_le_bytes());
+            to.put(16, prompt_tokens.to_le_bytes());
+            to.put(20, committed.to_le_bytes());
+            to.put(24, remaining.to_le_bytes());
+            to.put(28, [drafter as u8]);
+            to.put(32, length.to_le_bytes());
+            to.put(36, ngram_min.to_le_bytes());
+            to.put(40, ngram_max.to_le_bytes());
+            to.option(44, draft_tier.map(u32::to_le_bytes));
+            to.put(52, min_confidence.to_le_bytes());
+            to.put(56, recent_rounds.to_le_bytes());
+            to.put(60, recent_drafted.to_le_bytes());
+            to.put(64, recent_accepted.to_le_bytes());
+            to.put(68, lookup_match.to_le_bytes());
+            to.0
+        })
     }
 }
 
-fn store_list<T, R: Row>(
+impl Record for TierFacts {
+    fn store_list<T>(
+        cx: &mut LowerContext<'_, T>,
+        offset: usize,
+        rows: &[Row<Self>],
+    ) -> wasmtime::Result<()> {
+        store_with_lists(cx, offset, rows, |cx, tier| {
+            let (gears, place) = room::<_, Gear>(cx, tier.gears.len())?;
+            wit::Gear::store_list(cx, gears, &tier.gears)?;
+            Ok(place)
+        })
+    }
+}
+
+impl Record for wit::Acceptance {
+    fn store_list<T>(
+        cx: &mut LowerContext<'_, T>,
+        offset: usize,
+        rows: &[Row<Self>],
+    ) -> wasmtime::Result<()> {
+        store_with_lists(cx, offset, rows, |cx, acceptance| {
+            let Self { tier, drafter, by_position, rounds } = acceptance;
+            let (shares, place) = room::<_, f32>(cx, by_position.len())?;
+            f32::linear_store_list_to_memory(cx, InterfaceType::Float32, shares, by_position)?;
+            let mut to = Writer([0; 24]);
+            to.put(0, tier.to_le_bytes());
+            to.put(4, [*drafter as u8]);
+            to.put(8, place);
+            to.put(16, rounds.to_le_bytes());
+            Ok(to.0)
+        })
+    }
+}
+
+/// Stores a list of records without lists in them: one look-up for all.
+fn store_plain<T, R: Record, const N: usize>(
     cx: &mut LowerContext<'_, T>,
     offset: usize,
-    rows: &[R],
+    rows: &[Row<R>],
+    bytes: impl Fn(&R) -> [u8; N],
 ) -> wasmtime::Result<()> {
-    let bytes = rows.len().checked_mul(<R::Derived as ComponentType>::SIZE32);
-    let room = bytes.and_then(|bytes| cx.as_slice_mut().get_mut(offset..)?.get_mut(..bytes));
-    let room = room.ok_or_else(outside)?;
-    for (room, row) in room.chunks_exact_mut(<R::Derived as ComponentType>::SIZE32).zip(rows) {
-        room.copy_from_slice(row.bytes().as_ref());
+    // A record that grew would not fit any more.
+    const { assert!(N == R::SIZE32) };
+    let room = window(cx, offset, rows.len().saturating_mul(N))?;
+    for (room, Row(row)) in room.chunks_exact_mut(N).zip(rows) {
+        room.copy_from_slice(&bytes(row));
     }
     Ok(())
 }
 
-// SAFETY: form in memory and type check are those of what it holds.
-unsafe impl<R: Holds> ComponentType for Holder<R> {
+/// Stores a list of records with lists in them: one look-up for each, beside what its
+/// lists take, since finding room for those may move the memory. `bytes` stores them.
+fn store_with_lists<T, R: Record, const N: usize>(
+    cx: &mut LowerContext<'_, T>,
+    offset: usize,
+    rows: &[Row<R>],
+    bytes: impl Fn(&mut LowerContext<'_, T>, &R) -> wasmtime::Result<[u8; N]>,
+) -> wasmtime::Result<()> {
+    const { assert!(N == R::SIZE32) };
+    for (i, Row(row)) in rows.iter().enumerate() {
+        let bytes = bytes(cx, row)?;
+        window(cx, offset.saturating_add(i.saturating_mul(N)), N)?.copy_from_slice(&bytes);
+    }
+    Ok(())
+}
+
+/// Finds room for a list of so many elements: where it is to lie, and that with its
+/// length as it stands in memory.
+fn room<T, E: ComponentType>(
+    cx: &mut LowerContext<'_, T>,
+    elements: usize,
+) -> wasmtime::Result<(usize, [u8; 8])> {
+    let bytes = elements.checked_mul(E::SIZE32);
+    let bytes = bytes.ok_or_else(|| wasmtime::format_err!("a list is too long"))?;
+    let first = cx.realloc(0, 0, E::ALIGN32, bytes)?;
+    let mut place = Writer([0; 8]);
+    place.put(0, u32::try_from(first)?.to_le_bytes());
+    place.put(4, u32::try_from(elements)?.to_le_bytes());
+    Ok((first, place.0))
+}
+
+/// So many bytes of a policy's memory.
+fn window<'a, T>(
+    cx: &'a mut LowerContext<'_, T>,
+    offset: usize,
+    bytes: usize,
+) -> wasmtime::Result<&'a mut [u8]> {
+    let window = cx.as_slice_mut().get_mut(offset..).and_then(|rest| rest.get_mut(..bytes));
+    // wasmtime has checked what the policy's allocator gave.
+    window.ok_or_else(|| wasmtime::format_err!("a list lies outside of memory"))
+}
+
+// SAFETY: form in memory and type check are the derived ones.
+unsafe impl<R: Record> ComponentType for Row<R> {
     type Lower = R::Lower;
     const ABI: CanonicalAbiInfo = R::ABI;
 
@@ -253,9 +252,9 @@ unsafe impl<R: Holds> ComponentType for Holder<R> {
     }
 }
 
-// SAFETY: a single record is lowered as derived; those of a list are stored within the
-// bounds of memory, in the derived form.
-unsafe impl<R: Holds> Lower for Holder<R> {
+// SAFETY: a single record is lowered as derived; a list is stored within the bounds of
+// memory, in the derived form.
+unsafe impl<R: Record> Lower for Row<R> {
     fn linear_lower_to_flat<T>(
         &self,
         cx: &mut LowerContext<'_, T>,
@@ -277,80 +276,12 @@ unsafe impl<R: Holds> Lower for Holder<R> {
     fn linear_store_list_to_memory<T>(
         cx: &mut LowerContext<'_, T>,
         _: InterfaceType,
-        mut offset: usize,
-        holders: &[Self],
+        offset: usize,
+        rows: &[Self],
     ) -> wasmtime::Result<()> {
-        for Self(holder) in holders {
-            let bytes = holder.store(cx)?;
-            let bytes = bytes.as_ref();
-            let room = cx.as_slice_mut().get_mut(offset..).and_then(|m| m.get_mut(..bytes.len()));
-            let room = room.ok_or_else(outside)?;
-            room.copy_from_slice(bytes);
-            offset += bytes.len();
-        }
-        Ok(())
+        R::store_list(cx, offset, rows)
     }
 }
-
-/// wasmtime has checked what the policy's allocator gave.
-fn outside() -> wasmtime::Error {
-    wasmtime::format_err!("a list lies outside of memory")
-}
-
-macro_rules! row {
-    ($row:ty, $derived:ty) => {
-        const _: () = {
-            type Derived = <$row as Row>::Derived;
-            assert!(<$row as ComponentType>::SIZE32 == <Derived as ComponentType>::SIZE32);
-            assert!(<$row as ComponentType>::ALIGN32 == <Derived as ComponentType>::ALIGN32);
-            assert!(size_of::<<$row as Row>::Bytes>() == <$row as ComponentType>::SIZE32);
-        };
-
-        // SAFETY: form in memory and type check are the derived ones.
-        unsafe impl ComponentType for $row {
-            type Lower = <$derived as ComponentType>::Lower;
-            const ABI: CanonicalAbiInfo = <$derived as ComponentType>::ABI;
-
-            fn typecheck(ty: &InterfaceType, types: &InstanceType<'_>) -> wasmtime::Result<()> {
-                <$derived as ComponentType>::typecheck(ty, types)
-            }
-        }
-
-        // SAFETY: a single record is lowered as derived; a list is stored within
-        // the bounds of memory, in the derived form.
-        unsafe impl Lower for $row {
-            fn linear_lower_to_flat<T>(
-                &self,
-                cx: &mut LowerContext<'_, T>,
-                ty: InterfaceType,
-                dst: &mut MaybeUninit<Self::Lower>,
-            ) -> wasmtime::Result<()> {
-                self.derived().linear_lower_to_flat(cx, ty, dst)
-            }
-
-            fn linear_lower_to_memory<T>(
-                &self,
-                cx: &mut LowerContext<'_, T>,
-                ty: InterfaceType,
-                offset: usize,
-            ) -> wasmtime::Result<()> {
-                self.derived().linear_lower_to_memory(cx, ty, offset)
-            }
-
-            fn linear_store_list_to_memory<T>(
-                cx: &mut LowerContext<'_, T>,
-                _: InterfaceType,
-                offset: usize,
-                rows: &[Self],
-            ) -> wasmtime::Result<()> {
-                store_list(cx, offset, rows)
-            }
-        }
-    };
-}
-
-row!(Gear, wit::Gear);
-row!(RoundFacts, wit::RoundFacts);
 
 #[cfg(test)]
 mod tests;

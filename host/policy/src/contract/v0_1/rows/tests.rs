@@ -151,9 +151,9 @@ fn round_facts() -> impl Strategy<Value = wit::RoundFacts> {
 fn gears_lie_in_memory_as_derived() {
     let reader = Reader::new("gear");
     proptest!(|(derived in vec(gears(), 0..40))| {
-        let rows: Vec<_> = derived.iter().map(|gear| Gear(*gear)).collect();
+        let rows: Vec<_> = derived.iter().map(|gear| Row(*gear)).collect();
         let rows = reader.memory_of((std::sync::Arc::<[Gear]>::from(rows),));
-        prop_assert_eq!(rows[0].len(), derived.len() * GEAR);
+        prop_assert_eq!(rows[0].len(), derived.len() * wit::Gear::SIZE32);
         assert_same([reader.memory_of((derived,)), rows]);
     });
 }
@@ -162,9 +162,9 @@ fn gears_lie_in_memory_as_derived() {
 fn running_requests_lie_in_memory_as_derived() {
     let reader = Reader::new("round-facts");
     proptest!(|(derived in vec(round_facts(), 0..40))| {
-        let rows: Vec<_> = derived.iter().map(|facts| RoundFacts(*facts)).collect();
+        let rows: Vec<_> = derived.iter().map(|facts| Row(*facts)).collect();
         let rows = reader.memory_of((std::sync::Arc::<[RoundFacts]>::from(rows),));
-        prop_assert_eq!(rows[0].len(), derived.len() * ROUND_FACTS);
+        prop_assert_eq!(rows[0].len(), derived.len() * wit::RoundFacts::SIZE32);
         assert_same([reader.memory_of((derived,)), rows]);
     });
 }
@@ -174,7 +174,7 @@ fn tiers_lie_in_memory_as_derived() {
     let reader = Reader::new("tier-facts");
     proptest!(|(derived in vec(vec(gears(), 0..12), 0..5))| {
         let rows = |gears: &Vec<wit::Gear>| {
-            Holder(TierFacts { gears: gears.iter().map(|gear| Gear(*gear)).collect() })
+            Row(TierFacts { gears: gears.iter().map(|gear| Row(*gear)).collect() })
         };
         let rows: Vec<_> = derived.iter().map(rows).collect();
         let derived: Vec<_> =
@@ -194,7 +194,7 @@ fn acceptance_lies_in_memory_as_derived() {
         rounds,
     });
     proptest!(|(derived in vec(acceptance, 0..5))| {
-        let rows: Vec<_> = derived.iter().cloned().map(Holder).collect();
+        let rows: Vec<_> = derived.iter().cloned().map(Row).collect();
         assert_same([reader.memory_of((derived,)), reader.memory_of((rows,))]);
     });
 }
