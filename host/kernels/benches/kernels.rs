@@ -142,9 +142,13 @@ fn products(criterion: &mut Criterion) {
                     let floats = Shared::new(&mut out);
                     let out = SharedRows { floats, stride: matrix.rows };
                     bencher.iter(|| {
-                        // SAFETY: one thread, and the views are the only users.
-                        unsafe {
-                            product(isa, matrix, 0..groups, view, tiles, out, Epilogue::Store);
+                        let at_a_time = matrix.groups_at_a_time();
+                        for start in (0..groups).step_by(at_a_time) {
+                            let part = start..(start + at_a_time).min(groups);
+                            // SAFETY: one thread, and the views are the only users.
+                            unsafe {
+                                product(isa, matrix, part, view, tiles, out, Epilogue::Store);
+                            }
                         }
                     });
                 });

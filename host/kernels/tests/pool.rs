@@ -5,6 +5,7 @@
 mod common;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -137,6 +138,80 @@ fn threads_that_fell_asleep_wake() {
     }
     std::thread::sleep(Duration::from_millis(50));
     drop(pool); // Sleeping threads end as well.
+}
+
+/// Every item of every deal goes to one thread, whoever dawdles; threads may be in
+/// different deals.
+#[test]
+fn deals_are_everything_once() {
+    for threads in 1..=4 {
+        let pool = Pool::new(threads).unwrap();
+        for run in 0..RUNS {
+            let deals = [(37, 1), (0, 3), (5, 1), (40, 7), (3, 100), (threads - 1, 1)];
+            let counts =
+                deals.map(|(total, _)| (0..total).map(|_| AtomicUsize::new(0)).collect::<Vec<_>>());
+            pool.run(&|team| {
+                for ((total, size), counts) in deals.into_iter().zip(&counts) {
+                    for piece in team.pieces(total, size) {
+                        assert!((1..=size).contains(&piece.len()), "{piece:?}");
+                        for item in piece {
+                            counts[item].fetch_add(1, Ordering::Relaxed);
+                        }
+                        if (team.thread + run).is_multiple_of(threads) {
+                            std::thread::yield_now();
+                        }
+                    }
+                    if run.is_multiple_of(2) {
+                        team.meet();
+                    }
+                }
+            });
+            let once = |count: &AtomicUsize| count.load(Ordering::Relaxed) == 1;
+            assert!(counts.iter().flatten().all(once), "{threads} threads, run {run}");
+        }
+    }
+}
+
+/// What a thread does not come to, others do.
+#[test]
+fn others_do_what_a_thread_does_not_come_to() {
+    let pool = Pool::new(2).unwrap();
+    let (begun, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let wait_for = |flag: &AtomicUsize| {
+        while flag.load(Ordering::Acquire) == 0 {
+            std::thread::yield_now();
+        }
+    };
+    let taken = Mutex::new(Vec::new());
+    pool.run(&|team| {
+        let mut pieces = team.pieces(20, 2);
+        if team.thread == 0 {
+            assert_eq!(pieces.next(), Some(0..2));
+            begun.store(1, Ordering::Release);
+            wait_for(&done);
+            assert_eq!(pieces.next(), None);
+        } else {
+            wait_for(&begun);
+            taken.lock().unwrap().extend(pieces);
+            done.store(1, Ordering::Release);
+        }
+    });
+    // Its own share in order; of the other's what is left, from the end.
+    let own = [10..12, 12..14, 14..16, 16..18, 18..20];
+    let others = [8..10, 6..8, 4..6, 2..4];
+    assert_eq!(taken.into_inner().unwrap(), own.into_iter().chain(others).collect::<Vec<_>>());
+}
+
+#[test]
+fn pieces_become_larger_where_there_would_be_too_many() {
+    let pool = Pool::new(2).unwrap();
+    let items = AtomicUsize::new(0);
+    pool.run(&|team| {
+        for piece in team.pieces(300_000, 1) {
+            items.fetch_add(piece.len(), Ordering::Relaxed);
+        }
+    });
+    assert_eq!(items.into_inner(), 300_000);
 }
 
 /// Callers take turns.

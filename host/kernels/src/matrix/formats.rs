@@ -142,17 +142,17 @@ impl Lines<8> for Bytes<'_> {
 /// quants `$x` times the lines `$w`, and `$start`, which is where the sum of weights
 /// that are stored too large begins.
 ///
-/// Where products cost one instruction, the lines stay in registers and row after row
-/// goes over them. Where they are summed in pairs first, the sums of pairs of all rows
-/// stay in registers instead: that takes a third fewer instructions, and each line is
-/// needed once. Both are exact, so they agree in every bit.
+/// Where the lines fit in registers, they stay there and row after row goes over them.
+/// Where products are summed in pairs first and the lines are too many, the sums of pairs
+/// of all rows stay in registers instead, and each line is needed once. All of it is
+/// exact, so both ways agree in every bit.
 macro_rules! each_sum {
     (
         $s:ident, $simd:ident, $n:ident, $t:ident,
         $w:expr, $x:expr, $start:expr, |$sum:ident| $body:block
     ) => {
         let w = $w;
-        if $s::PAIRS_FIRST {
+        if $s::PAIRS_FIRST && !are_few(&w) {
             let mut totals = [$simd.i_splat(0); $n];
             let mut quants = [{
                 const $t: usize = 0;
@@ -164,7 +164,7 @@ macro_rules! each_sum {
                 }
                 quants[$t] = $x;
             });
-            pairs_first($simd, &w, &quants, &mut totals);
+            pairs_first($simd, &w, |i| $simd.p_line(w.line($simd, i)), &quants, &mut totals);
             each_row!($n, $t, {
                 let $sum = totals[$t];
                 $body
@@ -185,16 +185,28 @@ const fn biased<W: Lines<L>, const L: usize>(_: &W) -> bool {
     W::BIASED
 }
 
+/// Whether the lines stay in registers, beside the sums of one row, where two registers
+/// make a line.
+#[inline(always)]
+const fn are_few<W: Lines<L>, const L: usize>(_: &W) -> bool {
+    L <= 4
+}
+
 /// A row's products with all lines.
 #[inline(always)]
 fn row_by_row<S: Simd, W: Lines<L>, const L: usize>(
     simd: S,
-    _: &W,
+    w: &W,
     start: S::I,
     lines: &[S::B; L],
     x: &[[i8; 4]; L],
 ) -> S::I {
     let mut sum = start;
+    if S::PAIRS_FIRST {
+        let mut sums = [sum];
+        pairs_first(simd, w, |i| lines[i], &[x], &mut sums);
+        return sums[0];
+    }
     each_row!(L, I, {
         sum = if W::BIASED {
             simd.dot_full(sum, lines[I], x[I])
@@ -210,13 +222,14 @@ fn row_by_row<S: Simd, W: Lines<L>, const L: usize>(
 #[inline(always)]
 fn pairs_first<S: Simd, W: Lines<L>, const L: usize, const N: usize>(
     simd: S,
-    w: &W,
+    _: &W,
+    line: impl Fn(usize) -> S::B,
     x: &[&[[i8; 4]; L]; N],
     sums: &mut [S::I; N],
 ) {
     let mut pairs = [simd.p_zero(); N];
     each_row!(L, I, {
-        let line = simd.p_line(w.line(simd, I));
+        let line = line(I);
         each_row!(N, T, {
             pairs[T] = if W::BIASED {
                 simd.p_dot_biased(pairs[T], line, x[T][I])

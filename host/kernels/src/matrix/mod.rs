@@ -2,8 +2,8 @@
 //!
 //! One kernel a format, over tiles of 1 to [`Isa::tile`] rows: a weight block is
 //! unpacked once, in registers, and applied to every row of the tile. A pass of
-//! more rows goes tile by tile over a few groups of weights at a time, which then
-//! come from the second-level cache.
+//! more rows goes tile by tile over a few groups of weights at a time
+//! ([`Matrix::groups_at_a_time`]), which then come from the second-level cache.
 //!
 //! Accumulation order for each output, whatever the tile: over the columns in
 //! order; integer sums within a sub-block (exact), each scaled and added in one
@@ -20,9 +20,11 @@ use crate::shared::{Shared, SharedRows};
 use crate::simd::{Isa, Kernel, Simd};
 use formats::Format;
 
-/// Bytes of weights that one step over several tiles keeps in the second-level
-/// cache (1 MiB a core on the machines this was measured on, half on others).
-const CACHED_WEIGHTS: usize = 300_000;
+/// Bytes of weights that tile after tile goes over: a fraction of the second-level cache
+/// (half a MiB a core, or more), and short enough work that threads end together.
+/// Measured with two threads, the size in turns: 50,000 to 200,000 differ by less than
+/// the runs do.
+const CACHED_WEIGHTS: usize = 100_000;
 
 /// Bytes ahead of the kernel that weights are asked for. Measured: the largest
 /// single gain of all that was tried for the kernels.
@@ -39,6 +41,15 @@ pub struct Matrix<'a> {
     pub columns: usize,
     /// All groups, as [`pack::pack_group`] makes them.
     pub packed: &'a [u8],
+}
+
+impl Matrix<'_> {
+    /// Groups that should be multiplied with all tiles of a pass before the next ones are:
+    /// their weights stay in the cache meanwhile. 1 at least.
+    pub fn groups_at_a_time(&self) -> usize {
+        let group_bytes = Layout::of(self.format).group_bytes(self.columns);
+        (CACHED_WEIGHTS / group_bytes.max(1)).max(1)
+    }
 }
 
 /// What becomes of a product.
@@ -91,7 +102,8 @@ pub fn share(total: usize, part: usize, parts: usize) -> Range<usize> {
 
 /// Multiplies the given groups of the matrix with all rows of a pass, whose
 /// records (of the layout's kind) lie in `records` as `tiles` says; results go to
-/// the groups' columns of `out`.
+/// the groups' columns of `out`. Not more than [`Matrix::groups_at_a_time`], or
+/// the weights come from memory for each tile.
 ///
 /// # Safety
 /// Nobody writes the records, and nobody else uses these columns of `out`.
@@ -111,29 +123,15 @@ pub unsafe fn product(
     let layout = Layout::of(matrix.format);
     let group_bytes = layout.group_bytes(matrix.columns);
     let row_records = layout.records.records(matrix.columns);
-    let step = match tiles.count {
-        0 => return,
-        1 => groups.len().max(1),
-        _ => (CACHED_WEIGHTS / group_bytes.max(1)).max(1),
-    };
-    let mut start = groups.start;
-    while start < groups.end {
-        let end = (start + step).min(groups.end);
-        for (first, rows) in tiles.iter() {
-            assert!(rows <= isa.tile(), "a tile of {rows} rows");
-            let bytes = layout.records.bytes();
-            // SAFETY: the caller's promise that nobody writes them.
-            let records =
-                unsafe { records.read(first * row_records * bytes, rows * row_records * bytes) };
-            isa.run(TileProduct {
-                matrix,
-                weights: &matrix.packed[start * group_bytes..end * group_bytes],
-                records,
-                rows,
-                out: Output { out, row: first, group: start, epilogue },
-            });
-        }
-        start = end;
+    let weights = &matrix.packed[groups.start * group_bytes..groups.end * group_bytes];
+    for (first, rows) in tiles.iter() {
+        assert!(rows <= isa.tile(), "a tile of {rows} rows");
+        let bytes = layout.records.bytes();
+        // SAFETY: the caller's promise that nobody writes them.
+        let records =
+            unsafe { records.read(first * row_records * bytes, rows * row_records * bytes) };
+        let out = Output { out, row: first, group: groups.start, epilogue };
+        isa.run(TileProduct { matrix, weights, records, rows, out });
     }
 }
 

@@ -2,9 +2,10 @@
 //! the others.
 //!
 //! Shares follow the step: groups of output components for products, rows for
-//! everything that works on whole rows, sequences and heads for attention. A share
-//! decides who computes a number, never how: that is why the number of threads
-//! does not change results.
+//! everything that works on whole rows, sequences and heads for attention. What takes
+//! long, products and attention, is dealt out in pieces while it is done. Both decide
+//! who computes a number, never how: that is why neither the number of threads nor
+//! their speed changes results.
 
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -13,7 +14,7 @@ use aio_kernels::attention::{self, Attend};
 use aio_kernels::elementwise::{self, Gate};
 use aio_kernels::matrix::{self, Epilogue, Tiles};
 use aio_kernels::pack::{GROUP, Layout};
-use aio_kernels::pool::Team;
+use aio_kernels::pool::{Pieces, Team};
 use aio_kernels::shared::{Shared, SharedRows};
 use aio_kernels::{Isa, activation, block};
 
@@ -23,10 +24,6 @@ use super::weights::Weights;
 use crate::device::Row;
 use crate::device::spans::Span;
 use crate::graph::RopeStyle;
-
-/// Groups of gate and up that are multiplied before the activation joins them, when
-/// a pass has several tiles: their results then still are in the cache.
-const GATED_GROUPS: usize = 16;
 
 /// What a thread needs to itself.
 pub(super) struct ThreadScratch {
@@ -207,27 +204,30 @@ impl Pass<'_> {
         let tiles = Tiles::new(rows, self.isa.tile());
         let Some((function, gate, up)) = gate else {
             for part in parts {
-                self.product(part, team.share(part.rows.div_ceil(GROUP)), tiles);
+                for groups in self.pieces(part, team) {
+                    self.product(part, groups, tiles);
+                }
             }
             return;
         };
-        // Gate and up have the same shape, so that a thread has the same share of both.
-        let groups = team.share(parts[0].rows.div_ceil(GROUP));
-        let step = if rows > self.isa.tile() { GATED_GROUPS } else { groups.len().max(1) };
+        // Gate and up have the same shape, so that one deal is good for both.
         let (gate, up) = (self.rows_of(gate), self.rows_of(up));
-        let mut start = groups.start;
-        while start < groups.end {
-            let end = (start + step).min(groups.end);
-            parts.iter().for_each(|part| self.product(part, start..end, tiles));
+        for groups in self.pieces(&parts[0], team) {
+            parts.iter().for_each(|part| self.product(part, groups.clone(), tiles));
             for row in 0..rows {
-                let (column, columns) = (start * GROUP, (end - start) * GROUP);
-                // SAFETY: these columns belong to this thread's share of the groups.
+                let (column, columns) = (groups.start * GROUP, groups.len() * GROUP);
+                // SAFETY: these columns belong to the groups of this thread's piece.
                 let (gate, up) =
                     unsafe { (gate.write(row, column, columns), up.write(row, column, columns)) };
                 elementwise::gated(self.isa, function, gate, up);
             }
-            start = end;
         }
+    }
+
+    /// The groups of outputs that this thread is to compute, some at a time.
+    fn pieces<'a>(&self, part: &Part, team: &'a Team<'_>) -> Pieces<'a> {
+        let at_a_time = self.weights.matrix(part.matrix).groups_at_a_time();
+        team.pieces(part.rows.div_ceil(GROUP), at_a_time)
     }
 
     fn product(&self, part: &Part, groups: Range<usize>, tiles: Tiles) {
@@ -243,7 +243,7 @@ impl Pass<'_> {
         let matrix = self.weights.matrix(part.matrix);
         debug_assert_eq!(Layout::of(matrix.format).records, part.records.kind);
         let records = self.records_of(part.records);
-        // SAFETY: the step before wrote the records; the groups are this thread's.
+        // SAFETY: the step before wrote the records; the groups are of this thread's piece.
         unsafe { matrix::product(self.isa, matrix, groups, records, tiles, out, epilogue) };
     }
 
@@ -300,39 +300,37 @@ impl Pass<'_> {
         let (q, out) = (self.rows_of(q), self.rows_of(out));
         let (group, width) = (heads / kv_heads, self.shape.head_width);
         let rows_at_once = (attention::Scratch::QUERIES / group).max(1);
-        let chunks = |span: Span| span.rows.div_ceil(rows_at_once);
-        let pieces = self.spans.iter().map(|c| chunks(c.span)).sum::<usize>() * kv_heads;
+        let chunks = |cache: &SpanCache<'_>| cache.span.rows.div_ceil(rows_at_once);
+        let all_chunks = self.spans.iter().map(chunks).sum::<usize>();
+        let pieces = all_chunks * kv_heads;
         let uneven = !pieces.is_multiple_of(team.threads) && pieces < 8 * team.threads;
         let (parts, group) = if uneven { (group, 1) } else { (1, group) };
-        let mut piece = 0;
-        for cache in self.spans {
-            let span = cache.span;
-            for chunk in 0..chunks(span) {
-                let first = chunk * rows_at_once;
-                for head in 0..kv_heads * parts {
-                    piece += 1;
-                    if piece % team.threads != team.thread {
-                        continue;
-                    }
-                    let work = Attend {
-                        head_width: width,
-                        group,
-                        window,
-                        scale,
-                        blocks: cache.blocks,
-                        offset: self.shape.offset(layer, head / parts),
-                        q,
-                        out,
-                        column: head * group * width,
-                        row: span.first + first,
-                        rows: rows_at_once.min(span.rows - first),
-                        position: span.position + first,
-                    };
-                    // SAFETY: the steps before wrote queries and cache; no two pieces
-                    // have the same rows and heads.
-                    unsafe { attention::attend(self.isa, &work, scratch) };
-                }
-            }
+        for piece in team.pieces(pieces * parts, 1).flatten() {
+            let (mut chunk, head) = (piece / (kv_heads * parts), piece % (kv_heads * parts));
+            let of_chunk = self.spans.iter().find(|cache| {
+                let is_here = chunk < chunks(cache);
+                chunk -= if is_here { 0 } else { chunks(cache) };
+                is_here
+            });
+            let Some(cache) = of_chunk else { continue };
+            let (span, first) = (cache.span, chunk * rows_at_once);
+            let work = Attend {
+                head_width: width,
+                group,
+                window,
+                scale,
+                blocks: cache.blocks,
+                offset: self.shape.offset(layer, head / parts),
+                q,
+                out,
+                column: head * group * width,
+                row: span.first + first,
+                rows: rows_at_once.min(span.rows - first),
+                position: span.position + first,
+            };
+            // SAFETY: the steps before wrote queries and cache; no two pieces have the
+            // same rows and heads.
+            unsafe { attention::attend(self.isa, &work, scratch) };
         }
     }
 

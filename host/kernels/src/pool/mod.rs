@@ -7,10 +7,16 @@
 //!
 //! The caller's thread is thread 0.
 
+mod stealing;
+
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+
+use stealing::Deals;
+pub use stealing::Pieces;
 
 /// Spins at a barrier before the core is offered to others: some 15 µs, several
 /// times what an even share of a step differs by. With more threads than free cores,
@@ -32,6 +38,7 @@ struct State {
     sleeping: AtomicUsize,
     stop: AtomicBool,
     barrier: Barrier,
+    deals: Deals,
 }
 
 #[derive(Clone, Copy)]
@@ -55,6 +62,9 @@ pub struct Team<'a> {
     /// How many there are.
     pub threads: usize,
     barrier: &'a Barrier,
+    deals: &'a Deals,
+    /// Deals so far in this run.
+    deal: Cell<u32>,
 }
 
 impl Team<'_> {
@@ -90,6 +100,19 @@ impl Team<'_> {
     pub fn share(&self, total: usize) -> std::ops::Range<usize> {
         crate::matrix::share(total, self.thread, self.threads)
     }
+
+    /// What this thread is to do of `0..total`, in pieces of at most `size` (more, where
+    /// there would be more than 65,535 of them): first of its [`Team::share`], then of
+    /// what others have not come to. Each piece goes to one thread. Which one differs from
+    /// run to run, so it must not matter who does it.
+    ///
+    /// All threads of a run must ask for the same deals in the same order, and take
+    /// pieces until there are none. They need not [`Team::meet`] between deals whose
+    /// pieces do not depend on each other.
+    pub fn pieces(&self, total: usize, size: usize) -> Pieces<'_> {
+        self.deal.set(self.deal.get() + 1);
+        Pieces::new(self.deals, self.deal.get(), self.thread, total, size)
+    }
 }
 
 /// The threads.
@@ -119,6 +142,7 @@ impl Pool {
                 generation: AtomicU32::new(0),
                 broken: AtomicBool::new(false),
             },
+            deals: Deals::new(threads),
         });
         let mut pool = Self { state, workers: Vec::new(), running: Mutex::new(()) };
         for thread in 1..threads {
@@ -146,6 +170,7 @@ impl Pool {
         let erased: Job = unsafe { std::mem::transmute::<&(dyn Fn(&Team<'_>) + Sync), Job>(job) };
         *state.job.lock().unwrap_or_else(PoisonError::into_inner) = Some(SendJob(erased));
         state.busy.store(self.workers.len(), Ordering::Relaxed);
+        state.deals.reset();
         state.run.fetch_add(1, Ordering::SeqCst);
         if state.sleeping.load(Ordering::SeqCst) > 0 {
             self.workers.iter().for_each(|worker| worker.thread().unpark());
@@ -186,7 +211,13 @@ fn take_part(
     thread: usize,
     job: &(dyn Fn(&Team<'_>) + Sync),
 ) -> std::thread::Result<()> {
-    let team = Team { thread, threads: state.barrier.threads, barrier: &state.barrier };
+    let team = Team {
+        thread,
+        threads: state.barrier.threads,
+        barrier: &state.barrier,
+        deals: &state.deals,
+        deal: Cell::new(0),
+    };
     let result = catch_unwind(AssertUnwindSafe(|| job(&team)));
     if result.is_err() {
         state.barrier.broken.store(true, Ordering::Release);
