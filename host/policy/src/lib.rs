@@ -45,6 +45,7 @@
 mod asked;
 mod call;
 mod canary;
+mod code_cache;
 mod compiled;
 mod contract;
 mod decider;

@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 
 use wasmtime::component::{Component, Linker};
-use wasmtime::{Cache, CacheConfig, Config, Engine};
+use wasmtime::{Config, Engine};
 
 use crate::call::one_line;
+use crate::code_cache::CodeCache;
 use crate::compiled::{Components, Functions};
 use crate::contract::v0_1;
 use crate::error::LoadError;
@@ -27,7 +28,7 @@ pub const CONTRACT: &str = "aio:policy@0.1.0";
 pub struct RuntimeOptions {
     /// A folder for compiled code, by the component's digest, wasmtime's version
     /// and the compiler's settings; none by default. What is in it is run as it
-    /// is, so nobody else may be able to write there.
+    /// is, so files of other users, or that others may write to, are not used.
     pub code_cache: Option<PathBuf>,
     /// Bytes of stack that a policy's code may use, on the calling thread's own
     /// stack. Default 512 KiB: enough for a script engine's recursion, and small
@@ -55,6 +56,7 @@ pub struct PolicyRuntime {
     pub(crate) linker: Arc<Linker<Guest>>,
     generations: Arc<AtomicU64>,
     compiled: Arc<Components>,
+    code: Option<Arc<CodeCache>>,
     trusted: Option<Arc<TrustedKeys>>,
     rubbish: Sender<Box<dyn Send>>,
     _ticker: Arc<Ticker>,
@@ -79,26 +81,18 @@ impl PolicyRuntime {
     /// Starts a runtime with other options.
     ///
     /// # Errors
-    /// As [`PolicyRuntime::new`], and when the folder for compiled code is not an
-    /// absolute path or cannot be made.
+    /// As [`PolicyRuntime::new`], and when the folder for compiled code cannot be made.
     pub fn with(options: &RuntimeOptions) -> Result<Self, LoadError> {
         let runtime = |error: wasmtime::Error| LoadError::Runtime { reason: one_line(&error) };
         let mut config = config();
         config.max_wasm_stack(options.stack_bytes);
         config.enable_incremental_compilation(Arc::new(Functions::default())).map_err(runtime)?;
-        if let Some(folder) = &options.code_cache {
-            let mut cache = CacheConfig::new();
-            cache.with_directory(folder);
-            let cache = Cache::new(cache).map_err(|error| LoadError::Runtime {
-                reason: format!(
-                    "compiled code cannot be kept in {}: {}",
-                    folder.display(),
-                    one_line(&error)
-                ),
-            })?;
-            config.cache(Some(cache));
-        }
         let engine = Engine::new(&config).map_err(runtime)?;
+        let code = options.code_cache.as_deref().map(|folder| {
+            CodeCache::open(folder, &engine).map_err(|error| LoadError::Runtime {
+                reason: format!("compiled code cannot be kept in {}: {error}", folder.display()),
+            })
+        });
         let mut linker = Linker::new(&engine);
         v0_1::add_to_linker(&mut linker).map_err(runtime)?;
         let ticker = Ticker::start(engine.clone())
@@ -108,6 +102,7 @@ impl PolicyRuntime {
             linker: Arc::new(linker),
             generations: Arc::default(),
             compiled: Arc::default(),
+            code: code.transpose()?.map(Arc::new),
             trusted: options.require_signature.clone().map(Arc::new),
             rubbish: start_cleaner()
                 .map_err(|error| LoadError::Runtime { reason: error.to_string() })?,
@@ -178,10 +173,27 @@ impl PolicyRuntime {
         if let Some(component) = self.compiled.get(digest) {
             return Ok(component);
         }
+        let kept = self.code.as_ref().and_then(|code| code.load(&self.engine, digest));
+        let component = match kept {
+            Some(component) => component,
+            None => self.compile_anew(policy, digest, bytes)?,
+        };
+        self.compiled.put(digest, &component);
+        Ok(component)
+    }
+
+    fn compile_anew(
+        &self,
+        policy: &str,
+        digest: &str,
+        bytes: &[u8],
+    ) -> Result<Component, LoadError> {
         let component = Component::from_binary(&self.engine, bytes).map_err(|error| {
             LoadError::Invalid { policy: policy.to_owned(), reason: one_line(&error) }
         })?;
-        self.compiled.put(digest, &component);
+        if let Some(code) = &self.code {
+            code.save(digest, &component);
+        }
         Ok(component)
     }
 }

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
+use crate::soak::notes::Pause;
 use crate::soak::reloading::Soaked;
-use crate::soak::serving::Pause;
 
 /// Sentences on what went wrong that are kept.
 const COMPLAINTS: usize = 20;

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 pub mod kinds;
+pub mod notes;
 pub mod reloading;
 pub mod serving;
 pub mod stamped;

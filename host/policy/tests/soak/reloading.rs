@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use aio_policy::{FileWatch, PolicyHost, PolicySource};
 
 use super::kinds::Kind;
+use super::notes::{Note, Notes};
 use super::serving::{First, Seen, Serving};
 
 /// How long a reload may take before the soak gives up.
@@ -22,7 +23,8 @@ pub struct Reloading {
     kinds: Vec<Kind>,
     /// The next reload's number: which of the kinds, and its configuration.
     next: AtomicU64,
-    told: Mutex<Told>,
+    /// What each generation must say, and reloads that failed.
+    told: Mutex<(Notes, Vec<String>)>,
 }
 
 /// What reloads came to.
@@ -48,15 +50,15 @@ impl Reloading {
     fn load(&self, source: &PolicySource, number: u64) -> Option<u64> {
         let kind = self.kind(number);
         let reloaded = self.policies.reload(source, Some((kind.config)(number)));
-        let mut told = self.told.lock().unwrap();
+        let (notes, failed) = &mut *self.told.lock().unwrap();
         match reloaded {
             Ok(reloaded) => {
                 let generation = reloaded.policy.generation;
-                told.stamps.insert(generation, (kind.stamp)(number));
+                notes.add(&Note::Stamp(generation, (kind.stamp)(number)));
                 Some(generation)
             }
             Err(error) => {
-                told.failed.push(format!("reload {number} at {}: {error}", error.step()));
+                failed.push(format!("reload {number} at {}: {error}", error.step()));
                 None
             }
         }
@@ -85,7 +87,7 @@ impl Reloading {
         let expected = (self.kind(number).stamp)(number);
         // A generation before may decide for the first time only now.
         let before = self.policies.current().identity().generation;
-        let failed = self.told.lock().unwrap().failed.len();
+        let failed = self.told.lock().unwrap().1.len();
         std::fs::write(path, &self.kind(number).bytes).unwrap();
         let closed = Instant::now();
         let took = loop {
@@ -94,10 +96,10 @@ impl Reloading {
                     break Some((at - closed).as_secs_f64());
                 }
                 Ok(_) => {}
-                Err(_) if self.told.lock().unwrap().failed.len() > failed => break None,
+                Err(_) if self.told.lock().unwrap().1.len() > failed => break None,
                 Err(_) if closed.elapsed() > PATIENCE => {
                     let sentence = format!("reload {number} ({expected}) never came to decide");
-                    self.told.lock().unwrap().failed.push(sentence);
+                    self.told.lock().unwrap().1.push(sentence);
                     break None;
                 }
                 Err(_) => {}
@@ -108,7 +110,12 @@ impl Reloading {
     }
 
     pub fn told(&self) -> Told {
-        std::mem::take(&mut *self.told.lock().unwrap())
+        let (notes, failed) = std::mem::take(&mut *self.told.lock().unwrap());
+        let stamps = notes.read().filter_map(|note| match note {
+            Note::Stamp(generation, stamp) => Some((generation, stamp)),
+            Note::Plan(_) | Note::End(_) => None,
+        });
+        Told { stamps: stamps.collect(), failed }
     }
 }
 
@@ -161,7 +168,7 @@ pub fn soak(
         }));
         serving.stop();
         let seen = requests.into_iter().map(|thread| thread.join().unwrap()).collect();
-        (Seen::merge(seen), reloaded.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        (Seen::of(seen), reloaded.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
     drop(watch);
     Soaked { seen, told: reloading.told(), latencies }

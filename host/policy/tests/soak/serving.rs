@@ -15,6 +15,7 @@ use aio_core::{
 use aio_policy::{Decider, PolicyHost};
 
 use super::kinds::stamp_of;
+use super::notes::{Note, Notes, Pause};
 use crate::common::{facts, round};
 
 /// Rounds of one request, at most.
@@ -34,7 +35,19 @@ pub struct Serving<'a> {
     first: Mutex<Option<Sender<First>>>,
 }
 
-/// What a request thread saw.
+/// What a request thread sees.
+#[derive(Debug, Default)]
+pub struct Seeing {
+    requests: u64,
+    decisions: u64,
+    failed: Vec<String>,
+    mixed: Vec<String>,
+    /// The generation that planned last, and what it said.
+    last: Option<(u64, String)>,
+    notes: Notes,
+}
+
+/// What all request threads saw.
 #[derive(Debug, Default)]
 pub struct Seen {
     pub requests: u64,
@@ -45,40 +58,35 @@ pub struct Seen {
     pub mixed: Vec<String>,
     /// What each generation said.
     pub stamps: HashMap<u64, String>,
-    /// How long it took to get a decider and a plan, and to give the decider back,
-    /// in seconds.
+    /// How long it took to get a decider and a plan, and to give the decider back.
     pub plans: Vec<Pause>,
     pub ends: Vec<Pause>,
 }
 
-/// How long something took.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Pause {
-    /// By the clock.
-    pub seconds: f64,
-    /// Without the time in which the thread could have run and had no processor;
-    /// the same where the system does not tell.
-    pub on_processor_or_blocked: f64,
-}
-
 impl Seen {
-    pub fn merge(all: Vec<Seen>) -> Seen {
+    pub fn of(threads: Vec<Seeing>) -> Seen {
         let mut sum = Seen::default();
-        for seen in all {
-            sum.requests += seen.requests;
-            sum.decisions += seen.decisions;
-            sum.failed.extend(seen.failed);
-            sum.mixed.extend(seen.mixed);
-            sum.plans.extend(seen.plans);
-            sum.ends.extend(seen.ends);
-            for (generation, stamp) in seen.stamps {
-                let known = sum.stamps.entry(generation).or_insert_with(|| stamp.clone());
-                if *known != stamp {
-                    sum.mixed.push(format!("generation {generation} said {known} and {stamp}"));
+        for Seeing { requests, decisions, failed, mixed, last: _, notes } in threads {
+            sum.requests += requests;
+            sum.decisions += decisions;
+            sum.failed.extend(failed);
+            sum.mixed.extend(mixed);
+            for note in notes.read() {
+                match note {
+                    Note::Plan(pause) => sum.plans.push(pause),
+                    Note::End(pause) => sum.ends.push(pause),
+                    Note::Stamp(generation, stamp) => sum.stamp(generation, stamp),
                 }
             }
         }
         sum
+    }
+
+    fn stamp(&mut self, generation: u64, stamp: String) {
+        let known = self.stamps.entry(generation).or_insert_with(|| stamp.clone());
+        if *known != stamp {
+            self.mixed.push(format!("generation {generation} said {known} and {stamp}"));
+        }
     }
 }
 
@@ -104,15 +112,15 @@ impl<'a> Serving<'a> {
     }
 
     /// Serves until it is stopped.
-    pub fn serve(&self) -> Seen {
-        let (mut seen, mut clock) = (Seen::default(), Clock::default());
+    pub fn serve(&self) -> Seeing {
+        let (mut seen, mut clock) = (Seeing::default(), Clock::default());
         while !self.stopped.load(Ordering::Relaxed) {
             let request = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
             let facts = RequestFacts { request, ..facts(vec![]) };
             clock.start();
             let decider = self.policies.for_request(request);
             let asked = decider.plan(&facts, &Granted::default());
-            seen.plans.push(clock.stop());
+            seen.notes.add(&Note::Plan(clock.stop()));
             self.decided(&decider);
             self.policies.remember(&facts);
             seen.requests += 1;
@@ -129,7 +137,7 @@ impl<'a> Serving<'a> {
             seen.failed(&decider, &told.failures);
             clock.start();
             drop(decider);
-            seen.ends.push(clock.stop());
+            seen.notes.add(&Note::End(clock.stop()));
         }
         seen
     }
@@ -145,7 +153,7 @@ impl<'a> Serving<'a> {
     }
 }
 
-impl Seen {
+impl Seeing {
     fn plan(&mut self, decider: &Decider, answer: &Verdict) -> Option<(String, u32)> {
         let generation = decider.identity().generation;
         let Verdict::Decided(plan) = answer else {
@@ -158,9 +166,9 @@ impl Seen {
             return None;
         };
         self.decisions += 1;
-        let known = self.stamps.entry(generation).or_insert_with(|| stamp.clone());
-        if *known != stamp {
-            self.mixed.push(format!("generation {generation} said {known} and then {stamp}"));
+        if self.last.as_ref().is_none_or(|(g, said)| (*g, said) != (generation, &stamp)) {
+            self.notes.add(&Note::Stamp(generation, stamp.clone()));
+            self.last = Some((generation, stamp.clone()));
         }
         Some((stamp, plan.ask_every))
     }
