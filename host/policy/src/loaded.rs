@@ -300,27 +300,29 @@ impl LoadedPolicy {
             );
         }
         asked.asked = true;
-        // A fresh instance takes its own time to start.
-        let start = self.instance.is_some().then_some(asked.start);
-        let result = self.running().and_then(|mut instance| {
-            let phase = Phase::Hook(hook);
-            let start = start.unwrap_or_else(Instant::now);
-            let result = instance.call(phase, start, &self.setup.limits, call);
-            asked.fuel = instance.fuel_used(phase, &self.setup.limits);
-            match result {
-                Ok(answer) => {
-                    self.instance = Some(instance);
-                    Ok(answer)
-                }
+        let mut start = asked.start;
+        if self.instance.is_none() {
+            match self.start_anew() {
+                Ok(instance) => self.instance = Some(instance),
                 Err(failure) => {
-                    self.log = Some(instance.end());
-                    Err(failure)
+                    self.strike(failure, &mut asked.failures);
+                    return asked;
                 }
             }
-        });
+            // Starting it takes its own time.
+            start = Instant::now();
+        }
+        // There is one by now.
+        let Some(instance) = &mut self.instance else { return asked };
+        let phase = Phase::Hook(hook);
+        let result = instance.call(phase, start, &self.setup.limits, call);
+        asked.fuel = instance.fuel_used(phase, &self.setup.limits);
         match result {
             Ok(answer) => asked.answer = answer,
-            Err(failure) => self.strike(failure, &mut asked.failures),
+            Err(failure) => {
+                self.log = self.instance.take().map(Instance::end);
+                self.strike(failure, &mut asked.failures);
+            }
         }
         asked
     }

@@ -183,7 +183,7 @@ type InitArguments = (String, Option<Vec<u8>>, wit::HostInfo);
 /// could be kept from the last call, and a typed function takes no references that
 /// end before it does: hence shared ownership, of which nobody else has a share
 /// between calls.
-type RoundsArguments = (Arc<rows::RoundContext>, Arc<Vec<rows::RoundFacts>>);
+type RoundsArguments = (Arc<rows::RoundContext>, Arc<rows::Rows<wit::RoundFacts>>);
 
 /// The hooks of one instance, ready to be called. A call to a hook that is not
 /// exported is answered with `None`.
@@ -256,7 +256,7 @@ impl Hooks {
         let Some(rounds) = &self.rounds else { return Ok(None) };
         let (context_then, requests_then) = &mut self.asked;
         Arc::make_mut(context_then).become_of(context);
-        convert::refill(Arc::make_mut(requests_then), requests);
+        Arc::make_mut(requests_then).become_of(requests);
         let (decisions,) = rounds.call(store, self.asked.clone())?;
         Ok(Some(decisions.into_iter().map(Into::into).collect()))
     }

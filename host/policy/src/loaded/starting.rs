@@ -90,11 +90,8 @@ impl LoadedPolicy {
         Ok(host)
     }
 
-    /// The instance, taken out; started anew and initialised if the last one failed.
-    pub(super) fn running(&mut self) -> Result<Instance, Failure> {
-        if let Some(instance) = self.instance.take() {
-            return Ok(instance);
-        }
+    /// Another instance, initialised: what answers after the last one failed.
+    pub(super) fn start_anew(&mut self) -> Result<Instance, Failure> {
         let mut instance = self.instantiate().map_err(|error| match error {
             StartError::Failed(failure) => failure,
             StartError::WrongType(wrong) => Failure {

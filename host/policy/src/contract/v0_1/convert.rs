@@ -8,16 +8,11 @@ use aio_core::{
     Verdict,
 };
 
-use super::{Description, rows, wit};
+use super::rows::{self, Rows};
+use super::{Description, wit};
 
 fn list<'a, A: 'a, B: From<&'a A>>(from: &'a [A]) -> Vec<B> {
     from.iter().map(Into::into).collect()
-}
-
-/// The same into a list that is there already.
-pub(super) fn refill<'a, A: 'a, B: From<&'a A>>(to: &mut Vec<B>, from: &'a [A]) {
-    to.clear();
-    to.extend(from.iter().map(B::from));
 }
 
 impl From<&TierInfo> for wit::TierInfo {
@@ -48,17 +43,19 @@ impl From<&HostInfo> for wit::HostInfo {
     }
 }
 
-impl From<&Gear> for rows::Gear {
+impl From<&Gear> for wit::Gear {
     fn from(from: &Gear) -> Self {
         let &Gear { rows, compiled, milliseconds, compile_milliseconds } = from;
-        Self(wit::Gear { rows, compiled, milliseconds, compile_milliseconds })
+        Self { rows, compiled, milliseconds, compile_milliseconds }
     }
 }
 
-impl From<&TierFacts> for rows::Row<rows::TierFacts> {
-    fn from(from: &TierFacts) -> Self {
-        let TierFacts { gears } = from;
-        Self(rows::TierFacts { gears: list(gears) })
+impl Rows<wit::TierFacts> {
+    /// Makes it what was measured of these tiers.
+    fn become_of(&mut self, from: &[TierFacts]) {
+        self.refill_with(from.iter().map(|TierFacts { gears }| {
+            (rows::tier_facts(), gears.iter().map(|gear| rows::gear(&gear.into())))
+        }));
     }
 }
 
@@ -94,13 +91,15 @@ impl From<&RequestFacts> for rows::RequestFacts {
             load,
             probes,
         } = from;
+        let mut of_tiers = Rows::<wit::TierFacts>::default();
+        of_tiers.become_of(tiers);
         Self {
             request: *request,
             prompt_tokens: prompt_tokens.clone(),
             max_tokens: *max_tokens,
             temperature: *temperature,
             chat: *chat,
-            tiers: list(tiers),
+            tiers: of_tiers,
             load: load.into(),
             probes: list(probes),
         }
@@ -111,29 +110,24 @@ impl rows::RoundContext {
     /// Makes this the context given, in the lists that are there.
     pub(super) fn become_of(&mut self, from: &RoundContext) {
         let RoundContext { tiers, acceptance, load } = from;
-        self.tiers.resize_with(tiers.len(), Default::default);
-        for (rows::Row(to), TierFacts { gears }) in self.tiers.iter_mut().zip(tiers) {
-            refill(&mut to.gears, gears);
-        }
-        let empty = || {
-            rows::Row(wit::Acceptance {
-                tier: 0,
-                drafter: wit::Drafter::None,
-                by_position: Vec::new(),
-                rounds: 0,
-            })
-        };
-        self.acceptance.resize_with(acceptance.len(), empty);
-        for (rows::Row(to), from) in self.acceptance.iter_mut().zip(acceptance) {
-            let Acceptance { tier, drafter, by_position, rounds } = from;
-            (to.tier, to.drafter, to.rounds) = (*tier, (*drafter).into(), *rounds);
-            to.by_position.clone_from(by_position);
-        }
+        self.tiers.become_of(tiers);
+        self.acceptance.refill_with(acceptance.iter().map(|acceptance| {
+            let Acceptance { tier, drafter, by_position, rounds } = acceptance;
+            let shares = by_position.iter().map(|share| share.to_le_bytes());
+            (rows::acceptance(*tier, (*drafter).into(), *rounds), shares)
+        }));
         self.load = load.into();
     }
 }
 
-impl From<&RoundFacts> for rows::RoundFacts {
+impl Rows<wit::RoundFacts> {
+    /// Makes it these running requests, in the list that is there.
+    pub(super) fn become_of(&mut self, from: &[RoundFacts]) {
+        self.refill(from.iter().map(|facts| rows::round_facts(&facts.into())));
+    }
+}
+
+impl From<&RoundFacts> for wit::RoundFacts {
     fn from(from: &RoundFacts) -> Self {
         let &RoundFacts {
             request,
@@ -148,7 +142,7 @@ impl From<&RoundFacts> for rows::RoundFacts {
             recent_accepted,
             lookup_match,
         } = from;
-        Self(wit::RoundFacts {
+        Self {
             request,
             tier,
             round,
@@ -160,7 +154,7 @@ impl From<&RoundFacts> for rows::RoundFacts {
             recent_drafted,
             recent_accepted,
             lookup_match,
-        })
+        }
     }
 }
 
@@ -316,12 +310,10 @@ mod tests {
             new.become_of(&from);
             assert_eq!(format!("{kept:?}"), format!("{new:?}"));
             // And nothing is left out on either way.
-            let gears: usize = kept.tiers.iter().map(|tier| tier.0.gears.len()).sum();
-            let positions: usize = kept.acceptance.iter().map(|a| a.0.by_position.len()).sum();
-            let expected = from.tiers.iter().map(|tier| tier.gears.len()).sum();
-            assert_eq!((kept.tiers.len(), gears), (from.tiers.len(), expected));
-            let expected = from.acceptance.iter().map(|a| a.by_position.len()).sum();
-            assert_eq!((kept.acceptance.len(), positions), (from.acceptance.len(), expected));
+            let gears: usize = from.tiers.iter().map(|tier| tier.gears.len()).sum();
+            assert_eq!(kept.tiers.sizes(), [8 * from.tiers.len(), 24 * gears]);
+            let positions: usize = from.acceptance.iter().map(|a| a.by_position.len()).sum();
+            assert_eq!(kept.acceptance.sizes(), [24 * from.acceptance.len(), 4 * positions]);
         }
     }
 }

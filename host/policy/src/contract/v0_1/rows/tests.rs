@@ -1,5 +1,7 @@
 //! Lists lie in a policy's memory as what wasmtime derives puts them there.
 
+use std::cell::RefCell;
+
 use super::*;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -126,7 +128,7 @@ fn drafts() -> impl Strategy<Value = wit::Draft> {
     })
 }
 
-fn round_facts() -> impl Strategy<Value = wit::RoundFacts> {
+fn any_round_facts() -> impl Strategy<Value = wit::RoundFacts> {
     let fields = (any::<u64>(), any::<[u32; 5]>(), drafts(), any::<[u32; 4]>());
     fields.prop_map(|(request, first, draft, last)| {
         let [tier, round, prompt_tokens, committed, remaining] = first;
@@ -150,9 +152,11 @@ fn round_facts() -> impl Strategy<Value = wit::RoundFacts> {
 #[test]
 fn gears_lie_in_memory_as_derived() {
     let reader = Reader::new("gear");
+    let kept = RefCell::new(Rows::<wit::Gear>::default());
     proptest!(|(derived in vec(gears(), 0..40))| {
-        let rows: Vec<_> = derived.iter().map(|gear| Row(*gear)).collect();
-        let rows = reader.memory_of((std::sync::Arc::<[Gear]>::from(rows),));
+        let mut rows = kept.borrow_mut();
+        rows.refill(derived.iter().map(gear));
+        let rows = reader.memory_of((rows.clone(),));
         prop_assert_eq!(rows[0].len(), derived.len() * wit::Gear::SIZE32);
         assert_same([reader.memory_of((derived,)), rows]);
     });
@@ -161,9 +165,11 @@ fn gears_lie_in_memory_as_derived() {
 #[test]
 fn running_requests_lie_in_memory_as_derived() {
     let reader = Reader::new("round-facts");
-    proptest!(|(derived in vec(round_facts(), 0..40))| {
-        let rows: Vec<_> = derived.iter().map(|facts| Row(*facts)).collect();
-        let rows = reader.memory_of((std::sync::Arc::<[RoundFacts]>::from(rows),));
+    let kept = RefCell::new(Rows::<wit::RoundFacts>::default());
+    proptest!(|(derived in vec(any_round_facts(), 0..40))| {
+        let mut rows = kept.borrow_mut();
+        rows.refill(derived.iter().map(round_facts));
+        let rows = reader.memory_of((rows.clone(),));
         prop_assert_eq!(rows[0].len(), derived.len() * wit::RoundFacts::SIZE32);
         assert_same([reader.memory_of((derived,)), rows]);
     });
@@ -172,14 +178,13 @@ fn running_requests_lie_in_memory_as_derived() {
 #[test]
 fn tiers_lie_in_memory_as_derived() {
     let reader = Reader::new("tier-facts");
+    let kept = RefCell::new(Rows::<wit::TierFacts>::default());
     proptest!(|(derived in vec(vec(gears(), 0..12), 0..5))| {
-        let rows = |gears: &Vec<wit::Gear>| {
-            Row(TierFacts { gears: gears.iter().map(|gear| Row(*gear)).collect() })
-        };
-        let rows: Vec<_> = derived.iter().map(rows).collect();
+        let mut rows = kept.borrow_mut();
+        rows.refill_with(derived.iter().map(|gears| (tier_facts(), gears.iter().map(gear))));
         let derived: Vec<_> =
             derived.into_iter().map(|gears| wit::TierFacts { gears }).collect();
-        assert_same([reader.memory_of((derived,)), reader.memory_of((rows,))]);
+        assert_same([reader.memory_of((derived,)), reader.memory_of((rows.clone(),))]);
     });
 }
 
@@ -187,14 +192,19 @@ fn tiers_lie_in_memory_as_derived() {
 fn acceptance_lies_in_memory_as_derived() {
     let reader = Reader::new("acceptance");
     let fields = (any::<u32>(), drafters(), vec(floats(), 0..9), any::<u64>());
-    let acceptance = fields.prop_map(|(tier, drafter, by_position, rounds)| wit::Acceptance {
+    let derived = fields.prop_map(|(tier, drafter, by_position, rounds)| wit::Acceptance {
         tier,
         drafter,
         by_position,
         rounds,
     });
-    proptest!(|(derived in vec(acceptance, 0..5))| {
-        let rows: Vec<_> = derived.iter().cloned().map(Row).collect();
-        assert_same([reader.memory_of((derived,)), reader.memory_of((rows,))]);
+    let kept = RefCell::new(Rows::<wit::Acceptance>::default());
+    proptest!(|(derived in vec(derived, 0..5))| {
+        let mut rows = kept.borrow_mut();
+        rows.refill_with(derived.iter().map(|of| {
+            let shares = of.by_position.iter().map(|share| share.to_le_bytes());
+            (acceptance(of.tier, of.drafter, of.rounds), shares)
+        }));
+        assert_same([reader.memory_of((derived,)), reader.memory_of((rows.clone(),))]);
     });
 }
