@@ -10,11 +10,17 @@ for tool in node npm; do
   fi
 done
 
-if [ ! -d node_modules/@bytecodealliance/componentize-js ]; then
+if [ ! -d node_modules/componentize-qjs ]; then
   if ! npm install --no-package-lock --no-audit --no-fund; then
-    echo "latency-guard needs componentize-js, and npm could not install it" >&2
+    echo "latency-guard needs componentize-qjs, and npm could not install it" >&2
     exit 3
   fi
 fi
-mkdir -p build
-node build.mjs
+# The world, with the contract as a dependency of its own.
+rm -rf build
+mkdir -p build/wit/deps/policy
+cp wit/world.wit build/wit
+cp ../../../wit/v0.1/policy.wit build/wit/deps/policy
+# What `aio policy build` does, which is found from here as a project's own.
+cp ../../../host/policy-build/src/build/componentize.mjs build
+node build/componentize.mjs policy.js build/wit latency-guard build/latency-guard.wasm

@@ -107,11 +107,13 @@ impl Default for Limits {
 
 impl Limits {
     /// Limits for a policy that carries a script engine (JavaScript, Python):
-    /// 128 MiB of memory and 100 million units of fuel a call, the rest as by
-    /// default. A `plan` takes one some hundred thousand to two million units, but
-    /// fuel grows with the facts handed over: with 100 tiers it is beyond the default.
+    /// 128 MiB of memory, 100 million units of fuel a call and 32 places where
+    /// components within it are instantiated (a JavaScript engine has 23, for what
+    /// stands in for WASI), the rest as by default. A `plan` takes one some hundred
+    /// thousand units, but fuel grows with the facts handed over: with 100 tiers it is
+    /// beyond the default.
     pub fn for_script_engine() -> Self {
-        Self { memory_bytes: 128 * MIB, fuel: 100_000_000, ..Self::default() }
+        Self { memory_bytes: 128 * MIB, fuel: 100_000_000, instantiations: 32, ..Self::default() }
     }
 }
 

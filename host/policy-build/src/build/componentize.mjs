@@ -1,18 +1,91 @@
 // Makes a component of a policy: node componentize.mjs SOURCE WIT WORLD OUTPUT.
-// All that would bring WASI in is disabled: a policy gets no clock, no randomness,
-// no files and no network.
-import { writeFile } from 'node:fs/promises';
-import { componentize } from '@bytecodealliance/componentize-js';
+// What would bring WASI in is replaced with stubs that give up: a policy gets no clock,
+// no randomness, no files and no network.
+import { cp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { dirname, join, relative, resolve } from 'node:path';
+import { componentize } from 'componentize-qjs';
 
-const [sourcePath, witPath, worldName, output] = process.argv.slice(2);
+// The engine exports an `init` of its own, and two of that name cannot be linked. So
+// the hook is called otherwise until the component is made, and only then changes
+// places with the engine's, which nobody calls any more.
+const HOOK = 'init';
+const MEANWHILE = 'init-hook'; // `initHook` in JavaScript
+const ENGINES = 'aio:engine/init';
+
+/** Copies the WIT with the hook renamed; tells whether the world has it. */
+async function renameInWit(from, to) {
+  await rm(to, { recursive: true, force: true });
+  await cp(from, to, { recursive: true });
+  let has = false;
+  for (const file of (await readdir(to)).filter((name) => name.endsWith('.wit'))) {
+    const text = await readFile(join(to, file), 'utf8');
+    const renamed = text.replace(/(\bexport\s+)init(\s*:)/g, `$1${MEANWHILE}$2`);
+    has ||= renamed !== text;
+    await writeFile(join(to, file), renamed);
+  }
+  return has;
+}
+
+/** A number as WebAssembly has it (LEB128). */
+function leb(number) {
+  const bytes = [];
+  for (; number > 127; number = Math.floor(number / 128)) bytes.push((number % 128) | 128);
+  return Buffer.from([...bytes, number]);
+}
+
+/** A component's own sections: kind, payload, and where they begin and end. */
+function* sections(component) {
+  for (let at = 8; at < component.length; ) {
+    const begin = at;
+    const kind = component[at++];
+    let length = 0;
+    for (let scale = 1, more = true; more; scale *= 128) {
+      length += (component[at] & 127) * scale;
+      more = component[at++] > 127;
+    }
+    const payload = component.subarray(at, at + length);
+    at += length;
+    yield { kind, payload, begin, end: at };
+  }
+}
+
+/** The component with an export renamed. */
+function renameExport(component, from, to) {
+  const EXPORTS = 11;
+  // Before a name stand its kind, which is plain, and its length.
+  const named = (name) => Buffer.from([0, name.length, ...Buffer.from(name)]);
+  for (const { kind, payload, begin, end } of sections(component)) {
+    const at = kind === EXPORTS ? payload.indexOf(named(from)) : -1;
+    if (at < 0) continue;
+    const rest = payload.subarray(at + named(from).length);
+    const renamed = Buffer.concat([payload.subarray(0, at), named(to), rest]);
+    const section = [Buffer.from([kind]), leb(renamed.length), renamed];
+    return Buffer.concat([component.subarray(0, begin), ...section, component.subarray(end)]);
+  }
+  throw new Error(`the component exports no ${from}`);
+}
+
+const [source, wit, world, output] = process.argv.slice(2);
 try {
-  const { component } = await componentize({
-    sourcePath,
+  const witPath = `${output}.wit`;
+  const hasInit = await renameInWit(wit, witPath);
+  // Relative, so that no path of this machine gets into the component.
+  const policy = JSON.stringify(`./${relative(dirname(output), source)}`);
+  const init = hasInit ? `export { init as initHook } from ${policy};` : '';
+  const jsSource = `export * from ${policy}; ${init}`;
+  const jsPath = `${output}.js`;
+  await writeFile(jsPath, jsSource);
+  const made = await componentize({
     witPath,
-    worldName,
-    disableFeatures: ['stdio', 'random', 'clocks', 'http', 'fetch-event'],
+    world,
+    jsSource,
+    jsPath,
+    moduleRoot: resolve('.'),
+    stubWasi: true,
+    sync: true,
   });
-  await writeFile(output, component);
+  const aside = renameExport(made.component, HOOK, ENGINES);
+  await writeFile(output, hasInit ? renameExport(aside, MEANWHILE, HOOK) : aside);
 } catch (error) {
   // The stack is this file's and the tool's: it says nothing to the policy's author.
   console.error(error.message);

@@ -1,4 +1,4 @@
-//! JavaScript: componentize-js, of the version that the project names, puts the
+//! JavaScript: componentize-qjs, of the version that the project names, puts the
 //! policy and an engine into a component.
 
 use std::path::Path;
@@ -9,11 +9,11 @@ use serde_json::Value;
 use super::{Component, Project, is_file_name};
 use crate::{Error, Language, tool};
 
-/// Oldest Node.js that componentize-js runs on.
+/// Oldest Node.js that componentize-qjs is tried with.
 const NODE: u32 = 20;
 
 /// The package that makes components.
-const PACKAGE: &str = "@bytecodealliance/componentize-js";
+const PACKAGE: &str = "componentize-qjs";
 
 /// Makes the component; run by Node.js with source, WIT folder, world and output.
 const SCRIPT: &str = include_str!("componentize.mjs");
@@ -23,7 +23,7 @@ pub(super) fn build(project: &mut Project<'_>) -> Result<Component, Error> {
     project.must_have(&source)?;
     let world = project.world()?;
     let node = node()?;
-    // componentize-js says that there are errors, but not where.
+    // componentize-qjs says that there are errors, but not where.
     let mut check = Command::new(&node);
     tool::must(check.current_dir(project.folder).args(["--check", source.as_str()]), &name)?;
     install(project)?;
@@ -87,7 +87,7 @@ fn install(project: &mut Project<'_>) -> Result<(), Error> {
     if is_newer(&installed, &project.manifest) {
         return Ok(());
     }
-    project.say("installing componentize-js with npm (about 100 MB, once)");
+    project.say("installing componentize-qjs with npm (about 40 MB, once)");
     let mut npm = Command::new("npm");
     npm.current_dir(project.folder).args(["install", "--no-audit", "--no-fund"]);
     if tool::run(&mut npm)? {
@@ -95,7 +95,7 @@ fn install(project: &mut Project<'_>) -> Result<(), Error> {
     }
     Err(Error::ToolAbsent {
         language: Language::JavaScript,
-        tool: "componentize-js",
+        tool: "componentize-qjs",
         advice: "npm could not install it: see what it says above".into(),
     })
 }

@@ -163,7 +163,7 @@ mod tests {
             ("Cargo.toml", "[package]\nname = \"a/b\"", "\"a/b\""),
             ("package.json", "{}", "\"name\""),
             ("package.json", "{", "no JSON"),
-            ("package.json", r#"{"name": "a"}"#, "componentize-js"),
+            ("package.json", r#"{"name": "a"}"#, "componentize-qjs"),
             ("pyproject.toml", "[project]\nname = \"a\"", "componentize-py"),
             ("pyproject.toml", "", "[project]"),
         ] {

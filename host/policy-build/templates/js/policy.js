@@ -30,7 +30,7 @@ function lookup(most, host) {
     length,
     ngramMin: Math.max(1, Math.min(2, host.maxNgram)),
     ngramMax: Math.max(1, Math.min(4, host.maxNgram)),
-    draftTier: undefined,
+    draftTier: null,
     minConfidence: 0,
   };
 }
