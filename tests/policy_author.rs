@@ -153,10 +153,20 @@ impl Author {
     /// A mistake in the policy is shown by its compiler, with its place; what was
     /// built before stays.
     fn is_shown_mistakes(&self, source: &str, mistake: &str, says: &[&str]) {
+        self.is_shown_what_is_wrong(source, |good| format!("{good}\n{mistake}\n"), says);
+    }
+
+    /// The same with a source that is changed otherwise.
+    fn is_shown_what_is_wrong(
+        &self,
+        source: &str,
+        change: impl FnOnce(&str) -> String,
+        says: &[&str],
+    ) {
         let path = self.folder().join(source);
         let before = self.component();
         let good = std::fs::read_to_string(&path).unwrap();
-        std::fs::write(&path, format!("{good}\n{mistake}\n")).unwrap();
+        std::fs::write(&path, change(&good)).unwrap();
         let said = refusal(self.parent.path(), &["build", self.name]);
         let name = self.name;
         let last = said.lines().last().unwrap();
@@ -200,6 +210,9 @@ fn a_policy_in_javascript() {
     let Some(author) = Author::starts("js", "js-author") else { return };
     author.is_a_good_policy();
     author.is_shown_mistakes("policy.js", "export function ( {", &["policy.js:", "SyntaxError"]);
+    author.is_shown_mistakes("policy.js", "throw new Error('too early');", &["too early"]);
+    let lacks_a_hook = |good: &str| good.replace("export function plan", "function plan");
+    author.is_shown_what_is_wrong("policy.js", lacks_a_hook, &["Could not find export 'plan'"]);
 }
 
 #[test]

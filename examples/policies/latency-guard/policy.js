@@ -44,7 +44,7 @@ export function init(text, carried, host) {
 // Plain loops: a component's JavaScript is interpreted, and iterators and
 // closures cost several times as much.
 
-/** Milliseconds of a tier's narrowest pass; undefined where none is measured (`null` then). */
+/** Milliseconds of a tier's narrowest pass; undefined where all are `null`, not measured. */
 function narrowest(gears) {
   let rows = Infinity;
   let milliseconds;

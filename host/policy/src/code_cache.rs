@@ -133,10 +133,10 @@ fn read(engine: &Engine, name: &str, path: &Path) -> Result<Option<Component>, S
     }
     // For the sweep, which goes by it. Where that cannot be told, it goes earlier.
     let _ = file.set_modified(SystemTime::now());
-    // SAFETY: the file is what `save` wrote under this name, which is of this component
-    // and of engines like this one: its checksum says so, and only this user, who could
-    // change this program as well, can have made it. Nobody writes to such a file once
-    // it is there, so what is mapped stays as it is.
+    // Only this user, who could change this program as well, can have made it, and it is
+    // never written to again.
+    // SAFETY: by its checksum the file is what `save` wrote under this name, for this
+    // component and engines like this one, and what is mapped stays as it is.
     let mapped = unsafe { Component::deserialize_file(engine, path) };
     // Where files must not be run (a folder mounted with `noexec`), a copy may be.
     let component = mapped.or_else(|_| {

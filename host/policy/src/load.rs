@@ -213,7 +213,8 @@ fn check_nesting(bytes: &[u8], limits: &Limits) -> Result<(), String> {
         }
         if instantiations > most_instantiations {
             return Err(format!(
-                "it instantiates components within it in more than {most_instantiations} places"
+                "it instantiates components within it in more than {most_instantiations} places \
+                 (`instantiations` in its limits)"
             ));
         }
     }

@@ -88,11 +88,13 @@ impl PolicyRuntime {
         config.max_wasm_stack(options.stack_bytes);
         config.enable_incremental_compilation(Arc::new(Functions::default())).map_err(runtime)?;
         let engine = Engine::new(&config).map_err(runtime)?;
-        let code = options.code_cache.as_deref().map(|folder| {
-            CodeCache::open(folder, &engine).map_err(|error| LoadError::Runtime {
+        let open = |folder: &PathBuf| match CodeCache::open(folder, &engine) {
+            Ok(cache) => Ok(Arc::new(cache)),
+            Err(error) => Err(LoadError::Runtime {
                 reason: format!("compiled code cannot be kept in {}: {error}", folder.display()),
-            })
-        });
+            }),
+        };
+        let code = options.code_cache.as_ref().map(open).transpose()?;
         let mut linker = Linker::new(&engine);
         v0_1::add_to_linker(&mut linker).map_err(runtime)?;
         let ticker = Ticker::start(engine.clone())
@@ -102,7 +104,7 @@ impl PolicyRuntime {
             linker: Arc::new(linker),
             generations: Arc::default(),
             compiled: Arc::default(),
-            code: code.transpose()?.map(Arc::new),
+            code,
             trusted: options.require_signature.clone().map(Arc::new),
             rubbish: start_cleaner()
                 .map_err(|error| LoadError::Runtime { reason: error.to_string() })?,

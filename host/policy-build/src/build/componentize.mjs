@@ -9,21 +9,27 @@ import { componentize } from 'componentize-qjs';
 // the hook is called otherwise until the component is made, and only then changes
 // places with the engine's, which nobody calls any more.
 const HOOK = 'init';
-const MEANWHILE = 'init-hook'; // `initHook` in JavaScript
+const MEANWHILE = 'init-hook';
 const ENGINES = 'aio:engine/init';
 
-/** Copies the WIT with the hook renamed; tells whether the world has it. */
+/** What JavaScript calls it. */
+const camelCase = (name) => name.replace(/-(.)/g, (_, first) => first.toUpperCase());
+
+/** Copies the WIT with the hook renamed; returns the names of the functions that it exports. */
 async function renameInWit(from, to) {
   await rm(to, { recursive: true, force: true });
   await cp(from, to, { recursive: true });
-  let has = false;
+  const functions = [];
   for (const file of (await readdir(to)).filter((name) => name.endsWith('.wit'))) {
-    const text = await readFile(join(to, file), 'utf8');
-    const renamed = text.replace(/(\bexport\s+)init(\s*:)/g, `$1${MEANWHILE}$2`);
-    has ||= renamed !== text;
+    // What stands in comments is not exported.
+    const text = (await readFile(join(to, file), 'utf8')).replace(/\/\/.*$|\/\*[^]*?\*\//gm, '');
+    const renamed = text.replace(/(\bexport\s+)([\w-]+)(?=\s*:\s*func\b)/g, (_, before, name) => {
+      functions.push(name);
+      return before + (name === HOOK ? MEANWHILE : name);
+    });
     await writeFile(join(to, file), renamed);
   }
-  return has;
+  return functions;
 }
 
 /** A number as WebAssembly has it (LEB128). */
@@ -68,11 +74,13 @@ function renameExport(component, from, to) {
 const [source, wit, world, output] = process.argv.slice(2);
 try {
   const witPath = `${output}.wit`;
-  const hasInit = await renameInWit(wit, witPath);
+  const functions = await renameInWit(wit, witPath);
   // Relative, so that no path of this machine gets into the component.
   const policy = JSON.stringify(`./${relative(dirname(output), source)}`);
-  const init = hasInit ? `export { init as initHook } from ${policy};` : '';
-  const jsSource = `export * from ${policy}; ${init}`;
+  // Named one by one: what the policy lacks is an error here, and not when it is called.
+  const names = functions.map((name) =>
+    name === HOOK ? `${HOOK} as ${camelCase(MEANWHILE)}` : camelCase(name));
+  const jsSource = `export { ${names.join(', ')} } from ${policy};`;
   const jsPath = `${output}.js`;
   await writeFile(jsPath, jsSource);
   const made = await componentize({
@@ -85,9 +93,9 @@ try {
     sync: true,
   });
   const aside = renameExport(made.component, HOOK, ENGINES);
-  await writeFile(output, hasInit ? renameExport(aside, MEANWHILE, HOOK) : aside);
+  await writeFile(output, functions.includes(HOOK) ? renameExport(aside, MEANWHILE, HOOK) : aside);
 } catch (error) {
   // The stack is this file's and the tool's: it says nothing to the policy's author.
-  console.error(error.message);
+  console.error(error.message.replace(/^[\s:]+/, ''));
   process.exit(1);
 }

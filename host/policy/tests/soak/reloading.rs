@@ -23,8 +23,16 @@ pub struct Reloading {
     kinds: Vec<Kind>,
     /// The next reload's number: which of the kinds, and its configuration.
     next: AtomicU64,
-    /// What each generation must say, and reloads that failed.
-    told: Mutex<(Notes, Vec<String>)>,
+    noted: Mutex<Noted>,
+}
+
+/// What is noted of reloads.
+#[derive(Debug, Default)]
+struct Noted {
+    /// What each generation must say.
+    stamps: Notes,
+    /// Reloads that failed.
+    failed: Vec<String>,
 }
 
 /// What reloads came to.
@@ -38,8 +46,8 @@ pub struct Told {
 
 impl Reloading {
     pub fn new(policies: &Arc<PolicyHost>, kinds: Vec<Kind>) -> Self {
-        let told = Mutex::default();
-        Self { policies: Arc::clone(policies), kinds, next: AtomicU64::new(0), told }
+        let noted = Mutex::default();
+        Self { policies: Arc::clone(policies), kinds, next: AtomicU64::new(0), noted }
     }
 
     fn kind(&self, number: u64) -> &Kind {
@@ -50,15 +58,15 @@ impl Reloading {
     fn load(&self, source: &PolicySource, number: u64) -> Option<u64> {
         let kind = self.kind(number);
         let reloaded = self.policies.reload(source, Some((kind.config)(number)));
-        let (notes, failed) = &mut *self.told.lock().unwrap();
+        let mut noted = self.noted.lock().unwrap();
         match reloaded {
             Ok(reloaded) => {
                 let generation = reloaded.policy.generation;
-                notes.add(&Note::Stamp(generation, (kind.stamp)(number)));
+                noted.stamps.add(&Note::Stamp(generation, (kind.stamp)(number)));
                 Some(generation)
             }
             Err(error) => {
-                failed.push(format!("reload {number} at {}: {error}", error.step()));
+                noted.failed.push(format!("reload {number} at {}: {error}", error.step()));
                 None
             }
         }
@@ -87,7 +95,7 @@ impl Reloading {
         let expected = (self.kind(number).stamp)(number);
         // A generation before may decide for the first time only now.
         let before = self.policies.current().identity().generation;
-        let failed = self.told.lock().unwrap().1.len();
+        let failed = self.noted.lock().unwrap().failed.len();
         std::fs::write(path, &self.kind(number).bytes).unwrap();
         let closed = Instant::now();
         let took = loop {
@@ -96,10 +104,10 @@ impl Reloading {
                     break Some((at - closed).as_secs_f64());
                 }
                 Ok(_) => {}
-                Err(_) if self.told.lock().unwrap().1.len() > failed => break None,
+                Err(_) if self.noted.lock().unwrap().failed.len() > failed => break None,
                 Err(_) if closed.elapsed() > PATIENCE => {
                     let sentence = format!("reload {number} ({expected}) never came to decide");
-                    self.told.lock().unwrap().1.push(sentence);
+                    self.noted.lock().unwrap().failed.push(sentence);
                     break None;
                 }
                 Err(_) => {}
@@ -110,8 +118,8 @@ impl Reloading {
     }
 
     pub fn told(&self) -> Told {
-        let (notes, failed) = std::mem::take(&mut *self.told.lock().unwrap());
-        let stamps = notes.read().filter_map(|note| match note {
+        let Noted { stamps, failed } = std::mem::take(&mut *self.noted.lock().unwrap());
+        let stamps = stamps.read().filter_map(|note| match note {
             Note::Stamp(generation, stamp) => Some((generation, stamp)),
             Note::Plan(_) | Note::End(_) => None,
         });
