@@ -61,6 +61,8 @@ pub struct Q8K {
     /// -32 times the sum of each sixteen: where a Q6_K sum starts, since its
     /// weights are stored 32 too large.
     pub(crate) minus_32: [i32; 16],
+    /// The same in two parts: columns 0 and 1 of each four, and 2 and 3.
+    pub(crate) minus_32_pairs: [[i16; 2]; 16],
     /// The sum of each 32 quants is `128 * high + low`; halves that fit a byte, so
     /// that the mins of Q4_K are dot products as well.
     pub(crate) low: [[i8; 4]; 2],
@@ -84,7 +86,9 @@ pub struct Q8 {
     pub(crate) minus_8: i32,
     pub(crate) minus_16: i32,
     pub(crate) minus_128: i32,
-    pub(crate) unused: [u8; 12],
+    /// `minus_16` in two parts: columns 0 and 1 of each four, and 2 and 3.
+    pub(crate) minus_16_pairs: [i16; 2],
+    pub(crate) unused: [u8; 8],
 }
 
 /// 32 columns of a row as they are.
@@ -222,6 +226,15 @@ fn largest<S: Simd>(simd: S, x: &[f32]) -> f32 {
     simd.f_reduce_max(largest)
 }
 
+/// A sum of quants in two parts, columns 0 and 1 of each four and 2 and 3, times what
+/// weights are stored too large by. 16 bits hold sixteen quants of at most 127 times 16,
+/// and eight times 32.
+#[inline(always)]
+fn in_pairs(sum: i32, quants: &[[i8; 4]], times: i32) -> [i16; 2] {
+    let first: i32 = quants.iter().map(|x| i32::from(x[0]) + i32::from(x[1])).sum();
+    [(times * first) as i16, (times * (sum - first)) as i16]
+}
+
 #[inline(always)]
 fn quantise_q8k<S: Simd>(simd: S, x: &[f32; 256], record: &mut Q8K) {
     let (scale, inverse) = scale(largest(simd, x));
@@ -232,8 +245,9 @@ fn quantise_q8k<S: Simd>(simd: S, x: &[f32; 256], record: &mut Q8K) {
     for ((part, to), sum) in parts.zip(&mut sums) {
         *sum = round16(simd, part, inverse, to);
     }
-    for (offset, sum) in record.minus_32.iter_mut().zip(&sums) {
-        *offset = -32 * sum;
+    for (j, sum) in sums.iter().enumerate() {
+        record.minus_32[j] = -32 * sum;
+        record.minus_32_pairs[j] = in_pairs(*sum, &record.quants[4 * j..][..4], -32);
     }
     for j in 0..8 {
         let sum = sums[2 * j] + sums[2 * j + 1];
@@ -256,4 +270,5 @@ fn quantise_q8<S: Simd>(simd: S, x: &[f32; 32], record: &mut Q8) {
     record.scale = scale;
     record.scaled_sum = scale * sum as f32;
     (record.minus_8, record.minus_16, record.minus_128) = (-8 * sum, -16 * sum, -128 * sum);
+    record.minus_16_pairs = in_pairs(sum, &record.quants, -16);
 }

@@ -11,6 +11,8 @@
 //! pass (law 1).
 
 mod formats;
+mod lines;
+mod sums;
 
 use std::ops::Range;
 
@@ -224,7 +226,7 @@ impl TileProduct<'_> {
                     std::hint::black_box(&mut sums);
                 }
             }
-            formats::each_row!(N, T, {
+            sums::each_row!(N, T, {
                 self.out.put(simd, T, group, sums[T]);
             });
         }

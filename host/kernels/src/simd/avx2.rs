@@ -77,9 +77,9 @@ impl Simd for Avx2 {
     type B = Pair;
     type P = Pair;
 
-    // Two registers a sum: 5 sums, and room for weights in the 16 that there are. 6 were
-    // no faster.
-    const TILE: usize = 5;
+    // Not what registers hold: sums lie in memory and lines in registers
+    // (`matrix/sums.rs`), so that twelve rows share what unpacking costs.
+    const TILE: usize = 12;
     const PAIRS_FIRST: bool = true;
 
     #[inline(always)]
@@ -270,6 +270,10 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn p_zero(self) -> Pair {
         proven!((_mm256_setzero_si256(), _mm256_setzero_si256()))
+    }
+    #[inline(always)]
+    fn p_splat(self, [low, high]: [i16; 2]) -> Pair {
+        self.i_splat(i32::from(low as u16) | i32::from(high) << 16)
     }
     #[inline(always)]
     fn p_dot(self, acc: Pair, w: Pair, x: [i8; 4]) -> Pair {

@@ -199,6 +199,10 @@ impl Simd for Avx512 {
         self.i_splat(0)
     }
     #[inline(always)]
+    fn p_splat(self, x: [i16; 2]) -> Self::I {
+        self.i_splat(i32::from(x[0]) + i32::from(x[1]))
+    }
+    #[inline(always)]
     fn p_dot(self, acc: __m512i, w: __m512i, x: [i8; 4]) -> __m512i {
         self.dot(acc, w, x)
     }

@@ -39,7 +39,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// Sums of products of bytes: in pairs, 32 x i16, where [`Simd::PAIRS_FIRST`].
     type P: Copy;
 
-    /// Most rows of a pass whose sums a matrix kernel keeps in registers.
+    /// Most rows of a pass that a matrix kernel goes over with a block of weights.
     const TILE: usize;
     /// Whether products of bytes are summed in pairs before they are in fours, by
     /// instructions of their own. Then sums of several products should stay pairs as
@@ -120,7 +120,11 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn p_line(self, w: Self::B) -> Self::B;
     /// No products.
     fn p_zero(self) -> Self::P;
-    /// `acc` plus products as of [`Simd::dot`]. No pair of sums may leave 16 bits.
+    /// In each lane, `x[0]` where products of bytes 0 and 1 are summed and `x[1]` where
+    /// those of 2 and 3 are.
+    fn p_splat(self, x: [i16; 2]) -> Self::P;
+    /// `acc` plus products as of [`Simd::dot`]. Sums of pairs wrap at 16 bits, so only
+    /// what they come to in the end must fit.
     fn p_dot(self, acc: Self::P, w: Self::B, x: [i8; 4]) -> Self::P;
     /// As [`Simd::p_dot`], for any bytes of `w`, which stand for themselves less 128, and
     /// bytes of `x` above -128.

@@ -206,6 +206,10 @@ impl Simd for Portable {
         self.i_splat(0)
     }
     #[inline(always)]
+    fn p_splat(self, x: [i16; 2]) -> Self::I {
+        self.i_splat(i32::from(x[0]) + i32::from(x[1]))
+    }
+    #[inline(always)]
     fn p_dot(self, acc: Self::I, w: Self::B, x: [i8; 4]) -> Self::I {
         self.dot(acc, w, x)
     }

@@ -56,6 +56,16 @@ impl Kernel for Everything {
         floats(simd.f_from_i(simd.p_add(start, pairs)));
         let biased = simd.p_dot_biased(simd.p_zero(), w, self.x.map(|x| x.max(-127)));
         floats(simd.f_from_i(simd.p_add(start, biased)));
+        // Weights of -32 to 31, which are stored 32 too large: on the way sums of pairs
+        // leave 16 bits, and come back.
+        let six = simd.b_and(w, simd.b_splat(63));
+        let x = self.x.map(|x| x.max(-127));
+        let times = |a: i8, b: i8| ((i32::from(a) + i32::from(b)) * -32 * 4) as i16;
+        let mut pairs = simd.p_splat([times(x[0], x[1]), times(x[2], x[3])]);
+        for _ in 0..4 {
+            pairs = simd.p_dot(pairs, six, x);
+        }
+        floats(simd.f_from_i(simd.p_add(start, pairs)));
         let shifted = simd.b_or(simd.b_shr::<3>(w), simd.b_shl::<2>(w));
         floats(simd.f_from_i(simd.dot_full(start, shifted, self.x)));
         floats(simd.f_from_i(simd.i_shl7(simd.i_add(start, simd.i_round(small)))));
