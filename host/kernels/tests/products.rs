@@ -247,6 +247,44 @@ proptest! {
     }
 }
 
+/// Weights and activations as large as they get, in every pattern of signs that makes
+/// sums of pairs large: none of them may leave its bits for good.
+#[test]
+fn the_largest_sums_fit() {
+    let mut random = Random(19);
+    for format in BlockFormat::ALL {
+        let columns = if format.weights() == 256 { 256 } else { 96 };
+        for fill in [0x00, 0x7f, 0x80, 0xff] {
+            let mut bytes =
+                blocks(format, 18 * columns / format.weights(), Scales::Ordinary, &mut random);
+            for block in bytes.chunks_exact_mut(format.bytes()) {
+                block[quants(format)].fill(fill);
+            }
+            let weights = Weights::of_blocks(format, 18, columns, bytes);
+            let rows: Vec<Vec<f32>> = [0b0000, 0b1111, 0b0011, 0b1100, 0b0101, 0b1010]
+                .map(|signs| {
+                    let sign = |i: usize| if signs >> (i % 4) & 1 == 0 { 1.0 } else { -1.0 };
+                    (0..columns).map(sign).collect()
+                })
+                .to_vec();
+            let pass: Vec<&[f32]> = rows.iter().map(Vec::as_slice).collect();
+            for isa in isas() {
+                for limit in [1, isa.tile()] {
+                    let out = product(isa, &weights, &pass, limit, 1);
+                    for (i, x) in pass.iter().enumerate() {
+                        for row in 0..weights.rows {
+                            let got = f64::from(out.row(i)[row]);
+                            let off = (got - exact(&weights, row, x)).abs();
+                            let bound = bound(&weights, row, x);
+                            assert!(off <= bound, "{format:?} {fill:x} {i} {}: {off}", isa.name());
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// Every size of pass with every limit of tiles, on every instruction set.
 #[test]
 fn every_tiling_gives_a_row_the_same_bits() {

@@ -199,7 +199,7 @@ impl Simd for Avx512 {
         self.i_splat(0)
     }
     #[inline(always)]
-    fn p_splat(self, x: [i16; 2]) -> Self::I {
+    fn p_splat(self, x: [i16; 2]) -> __m512i {
         self.i_splat(i32::from(x[0]) + i32::from(x[1]))
     }
     #[inline(always)]

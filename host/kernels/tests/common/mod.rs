@@ -115,6 +115,17 @@ pub fn halves(format: BlockFormat) -> &'static [usize] {
     }
 }
 
+/// Where a block has its quants.
+pub fn quants(format: BlockFormat) -> std::ops::Range<usize> {
+    match format {
+        BlockFormat::F32 | BlockFormat::F16 => 0..0,
+        BlockFormat::Q4_0 | BlockFormat::Q5_0 | BlockFormat::Q8_0 => 2..format.bytes(),
+        BlockFormat::Q4_1 => 4..format.bytes(),
+        BlockFormat::Q4K | BlockFormat::Q5K => 16..format.bytes(),
+        BlockFormat::Q6K => 0..192,
+    }
+}
+
 /// Random blocks: any bits but for the scales, which are finite.
 pub fn blocks(format: BlockFormat, count: usize, scales: Scales, random: &mut Random) -> Vec<u8> {
     let mut bytes: Vec<u8> = (0..count * format.bytes()).map(|_| random.bits() as u8).collect();
@@ -173,6 +184,10 @@ impl Weights {
         random: &mut Random,
     ) -> Self {
         let bytes = blocks(format, rows * columns / format.weights(), scales, random);
+        Self::of_blocks(format, rows, columns, bytes)
+    }
+
+    pub fn of_blocks(format: BlockFormat, rows: usize, columns: usize, bytes: Vec<u8>) -> Self {
         let layout = Layout::of(format);
         let mut packed = Memory::zeroed(layout.matrix_bytes(rows, columns)).unwrap();
         let groups = packed.bytes_mut().chunks_exact_mut(layout.group_bytes(columns));
