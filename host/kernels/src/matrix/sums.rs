@@ -79,9 +79,12 @@ macro_rules! each_sum {
             let lines: [_; 4] = some($simd, &w, last);
             each_row!($n, $t, {
                 let (sum, pair) = start($simd, &w, $start);
-                let sum = if whole { sum } else { sums[$t] };
-                let pair = if fours(&w) > 1 { pairs[$t] } else { pair };
-                let ($sum, _) = some_lines($simd, &w, &lines, last, $x, (sum, pair));
+                let so_far = match (fours(&w), whole) {
+                    (1, _) => (sum, pair),
+                    (_, true) => (sum, pairs[$t]),
+                    (_, false) => (sums[$t], $simd.p_zero()),
+                };
+                let ($sum, _) = some_lines($simd, &w, &lines, last, $x, so_far);
                 $body
             });
         }
