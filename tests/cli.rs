@@ -138,7 +138,7 @@ fn a_prompt_beyond_the_context_is_refused() {
 #[test]
 fn settings_that_make_no_sense_are_refused_before_anything_is_fetched() {
     let cache = tempfile::tempdir().unwrap();
-    let cases: [(&[&str], &[&str]); 10] = [
+    let cases: [(&[&str], &[&str]); 11] = [
         (&["run", "  "], &["prompt is empty"]),
         (&["run"], &["prompt is empty"]),
         (&["run", "--temperature=-1", "hi"], &["temperature"]),
@@ -149,6 +149,7 @@ fn settings_that_make_no_sense_are_refused_before_anything_is_fetched() {
         (&["run", "--policy-config", "{", "hi"], &["JSON"]),
         (&["run", "--policy-config", "@/nonexistent.json", "hi"], &["/nonexistent.json"]),
         (&["run", "--file", "/nonexistent.txt"], &["/nonexistent.txt"]),
+        (&["run", "--policy", ".", "hi"], &["is a folder", "aio policy build"]),
     ];
     for (arguments, says) in cases {
         assert_says(&refusal(aio(cache.path()).args(arguments)), says);
@@ -157,11 +158,18 @@ fn settings_that_make_no_sense_are_refused_before_anything_is_fetched() {
 }
 
 #[test]
-fn flags_that_do_not_exist_are_refused() {
-    let output =
-        aio(Path::new("/nonexistent")).args(["run", "--tempreature", "1"]).output().unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("--temperature"));
+fn flags_and_values_that_do_not_exist_are_refused() {
+    for (arguments, says) in [
+        (["run", "--tempreature", "1"], "--temperature"),
+        (["run", "--threads", "0"], "'--threads <N>': it must be at least 1"),
+        (["serve", "--queue", "0"], "'--queue <N>': it must be at least 1"),
+        (["serve", "--max-running", "many"], "give a whole number"),
+    ] {
+        let output = aio(Path::new("/nonexistent")).args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(error.contains(says), "{arguments:?}: {error}");
+    }
 }
 
 #[test]

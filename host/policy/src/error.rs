@@ -29,6 +29,17 @@ pub enum LoadError {
         /// What the operating system says.
         source: std::io::Error,
     },
+    /// It is a folder, such as an author's project.
+    #[error(
+        "{} is a folder, not a policy: name the component that `aio policy build` makes in it, \
+         for example {}", path.display(), component.display()
+    )]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Where such a component is put.
+        component: PathBuf,
+    },
     /// The component is larger than the limits allow.
     #[error(
         "policy \"{policy}\" has {bytes} bytes, but at most {most} are allowed: build it with optimisation for size and without debug information"
@@ -234,7 +245,10 @@ impl LoadError {
     /// The step at which the load failed.
     pub fn step(&self) -> Step {
         match self {
-            Self::UnknownName { .. } | Self::Read { .. } | Self::TooLarge { .. } => Step::Read,
+            Self::UnknownName { .. }
+            | Self::Read { .. }
+            | Self::Folder { .. }
+            | Self::TooLarge { .. } => Step::Read,
             Self::Signature { .. } => Step::Verify,
             Self::NotWasm { .. }
             | Self::CoreModule { .. }

@@ -74,11 +74,10 @@ impl PolicySource {
     /// much to do before they load it.
     ///
     /// # Errors
-    /// [`LoadError::Read`]
+    /// [`LoadError::Read`] and [`LoadError::Folder`]
     pub fn check_exists(&self) -> Result<(), LoadError> {
         let Self::File(path) = self else { return Ok(()) };
-        let absent = |source| LoadError::Read { path: path.clone(), source };
-        std::fs::metadata(path).map(drop).map_err(absent)
+        file_size(path).map(drop)
     }
 
     /// The component's bytes, at most `most` of them.
@@ -90,9 +89,8 @@ impl PolicySource {
             Self::Builtin(name) => Cow::Borrowed(builtin(name)?),
             Self::Bytes { bytes, .. } => Cow::Borrowed(bytes),
             Self::File(path) => {
+                self.check_size(file_size(path)?, most)?;
                 let read = |source| LoadError::Read { path: path.clone(), source };
-                let size = std::fs::metadata(path).map_err(read)?.len();
-                self.check_size(size, most)?;
                 Cow::Owned(std::fs::read(path).map_err(read)?)
             }
         };
@@ -106,6 +104,18 @@ impl PolicySource {
         }
         Ok(())
     }
+}
+
+/// Bytes of a file that is there and no folder.
+fn file_size(path: &Path) -> Result<u64, LoadError> {
+    let read = |source| LoadError::Read { path: path.to_owned(), source };
+    let metadata = std::fs::metadata(path).map_err(read)?;
+    if metadata.is_dir() {
+        let name = path.canonicalize().ok().and_then(|path| Some(path.file_name()?.to_owned()));
+        let component = path.join(name.unwrap_or_else(|| "policy".into())).with_extension("wasm");
+        return Err(LoadError::Folder { path: path.to_owned(), component });
+    }
+    Ok(metadata.len())
 }
 
 fn builtin(name: &str) -> Result<&'static [u8], LoadError> {
@@ -146,5 +156,19 @@ mod tests {
             assert!(error.to_string().starts_with("cannot read the policy nowhere/none.wasm: "));
         }
         assert!(PolicySource::default().check_exists().is_ok());
+    }
+
+    #[test]
+    fn a_folder_is_told_from_the_component_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let project = folder.path().join("mine");
+        std::fs::create_dir(&project).unwrap();
+        let source = PolicySource::File(project.clone());
+        for error in [source.read(10).unwrap_err(), source.check_exists().unwrap_err()] {
+            let says = error.to_string();
+            assert!(says.starts_with(&format!("{} is a folder", project.display())), "{says}");
+            let component = project.join("mine.wasm");
+            assert!(says.ends_with(&format!("for example {}", component.display())), "{says}");
+        }
     }
 }

@@ -38,7 +38,7 @@ pub struct CalibrateArgs {
     #[arg(long, value_delimiter = ',', value_name = "MODELS")]
     tiers: Vec<String>,
     /// Threads of the device (default: one for each physical core)
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = crate::commands::at_least_one)]
     threads: Option<NonZeroUsize>,
     /// Rounds; times are means over them. Passes longer than a second are measured in
     /// every other one

@@ -30,10 +30,10 @@ pub struct ReplayArgs {
     #[arg(long = "on", value_name = "PROFILE=MODEL+...[@TOKENS]")]
     hardware: Vec<String>,
     /// How many requests, the records over and over (default: each once)
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = crate::commands::at_least_one)]
     requests: Option<NonZeroUsize>,
     /// Requests a second, at random (default: each comes when the last one is answered)
-    #[arg(long, value_name = "R")]
+    #[arg(long, value_name = "R", allow_negative_numbers = true)]
     rate: Option<f64>,
     /// Keys the random times of arrivals
     #[arg(long, value_name = "N", default_value_t = 0)]

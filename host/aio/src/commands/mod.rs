@@ -16,6 +16,7 @@ pub mod serve;
 mod sources;
 
 use std::io::{ErrorKind, Write};
+use std::num::NonZeroUsize;
 
 use aio_engine::device::{Device, DeviceOptions, by_name};
 
@@ -26,6 +27,12 @@ fn print(text: &str) -> anyhow::Result<()> {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }
+}
+
+/// Reads a flag's count of things of which there must be some.
+fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
+    let count: usize = text.parse().map_err(|error| format!("{error}; give a whole number"))?;
+    NonZeroUsize::new(count).ok_or_else(|| "it must be at least 1".into())
 }
 
 /// The device of that name. What whoever reads its results must know is said before

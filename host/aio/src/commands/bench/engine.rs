@@ -36,7 +36,7 @@ pub(super) struct EngineArgs {
     #[arg(long, default_value = aio_engine::device::DEFAULT)]
     device: String,
     /// Threads, ours and the peer's (default: one for each physical core)
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = crate::commands::at_least_one)]
     threads: Option<NonZeroUsize>,
     /// llama.cpp's llama-bench, to measure in turns with us
     #[arg(long, value_name = "LLAMA-BENCH")]

@@ -54,7 +54,7 @@ pub(super) struct PaperArgs {
     #[arg(long, value_name = "N", default_value_t = 64)]
     max_tokens: usize,
     /// Threads that compute the tokens (default: one for each physical core)
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = crate::commands::at_least_one)]
     threads: Option<NonZeroUsize>,
     /// Folder for the report as JSON and as a page
     #[arg(long, value_name = "DIR")]

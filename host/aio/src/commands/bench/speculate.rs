@@ -75,7 +75,7 @@ pub(super) struct SpeculateArgs {
     #[arg(long, default_value = aio_engine::device::DEFAULT)]
     device: String,
     /// Threads, ours and the peer's (default: one for each physical core)
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = crate::commands::at_least_one)]
     threads: Option<NonZeroUsize>,
     /// Folder for the report as JSON and a picture
     #[arg(long, value_name = "DIR")]

@@ -77,7 +77,7 @@ pub struct RunArgs {
     #[arg(long, default_value = aio_engine::device::DEFAULT)]
     device: String,
     /// Threads that the models run on (default: one for each physical core)
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = crate::commands::at_least_one)]
     threads: Option<NonZeroUsize>,
     /// Bound on the context in tokens (default: the model's own). Memory for the KV
     /// cache grows with the tokens in use up to this bound

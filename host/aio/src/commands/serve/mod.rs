@@ -62,16 +62,16 @@ pub struct ServeArgs {
     #[arg(long)]
     device: Option<String>,
     /// Threads that the models run on (default: one for each physical core)
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = crate::commands::at_least_one)]
     threads: Option<NonZeroUsize>,
     /// Bound on the context in tokens (default: the model's own)
     #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(16..))]
     context: Option<u32>,
     /// Requests that are decoded at once (default: 16)
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = crate::commands::at_least_one)]
     max_running: Option<NonZeroUsize>,
     /// Requests that may wait before more are refused (default: 64)
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = crate::commands::at_least_one)]
     queue: Option<NonZeroUsize>,
     /// Bytes that KV caches may take (default: no bound)
     #[arg(long, value_name = "BYTES")]
