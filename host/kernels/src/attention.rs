@@ -20,7 +20,7 @@ use crate::simd::{Isa, Kernel, LANES, Simd};
 /// Positions in a cache block.
 pub const BLOCK: usize = 128;
 
-/// Most queries whose sums a tile keeps in registers.
+/// Most queries that a tile has on any instruction set ([`Simd::QUERIES`]).
 const TILE: usize = 8;
 
 /// Half-precision numbers that one head's part of a block takes.
@@ -180,7 +180,7 @@ impl Kernel for Run<'_, '_> {
         assert!(width.is_multiple_of(2 * LANES), "heads of {width} components");
         scratch.states[..queries].fill(State::EMPTY);
         scratch.sums[..queries * width].fill(0.0);
-        work.gather(&mut scratch.queries);
+        work.gather(S::QUERIES, &mut scratch.queries);
         let last = work.position + work.rows - 1;
         let first_seen = (work.position + 1).saturating_sub(work.window);
         let part = block_length(width);
@@ -188,7 +188,7 @@ impl Kernel for Run<'_, '_> {
             // SAFETY: `attend`'s caller promises that nobody writes the blocks.
             let block = unsafe { work.blocks[b].read(work.offset, part) };
             let (k, v) = block.split_at(BLOCK * width);
-            for (first, n) in Tiles::new(queries, TILE).iter() {
+            for (first, n) in Tiles::new(queries, S::QUERIES).iter() {
                 let states = &mut scratch.states[first..first + n];
                 let (low, high) = work.look(first, b * BLOCK, states);
                 if low >= high {
@@ -197,15 +197,23 @@ impl Kernel for Run<'_, '_> {
                 let q = &scratch.queries[first * width..][..n * width];
                 let sums = &mut scratch.sums[first * width..][..n * width];
                 let scores = &mut scratch.scores;
-                // Positions in pairs of sixteen.
-                let range = (low / 32, high.div_ceil(32));
+                // Positions in pairs of lines.
+                let range = (low / (2 * LANES), high.div_ceil(2 * LANES));
                 macro_rules! widths {
                     ($($n:literal)*) => {
                         match n {
                             $($n => {
-                                score::<S, $n>(simd, q, k, range, scores);
+                                if S::QUERY_LINES == 1 {
+                                    score::<S, $n, 1>(simd, q, k, range, scores);
+                                } else {
+                                    score::<S, $n, 2>(simd, q, k, range, scores);
+                                }
                                 weigh::<S, $n>(simd, states, range, scores, sums);
-                                gather_values::<S, $n>(simd, scores, v, range, sums);
+                                if S::QUERY_LINES == 1 {
+                                    gather_values::<S, $n, 1>(simd, scores, v, range, sums);
+                                } else {
+                                    gather_values::<S, $n, 2>(simd, scores, v, range, sums);
+                                }
                             })*
                             _ => {}
                         }
@@ -221,9 +229,9 @@ impl Kernel for Run<'_, '_> {
 impl Attend<'_> {
     /// Copies the queries, scaled, to where a tile's lie side by side.
     #[inline(always)]
-    fn gather(&self, to: &mut [f32]) {
+    fn gather(&self, tile: usize, to: &mut [f32]) {
         let (width, queries) = (self.head_width, self.rows * self.group);
-        for (first, n) in Tiles::new(queries, TILE).iter() {
+        for (first, n) in Tiles::new(queries, tile).iter() {
             let tile = &mut to[first * width..][..n * width];
             for i in 0..n {
                 let (row, head) = ((first + i) / self.group, (first + i) % self.group);
@@ -278,9 +286,10 @@ macro_rules! each_query {
     };
 }
 
-/// Scores of `N` queries with the positions of `range`, in units of 32.
+/// Scores of `N` queries with the positions of `range`, in units of two lines: one or two
+/// lines (`L`) at a time, as registers hold their sums. No score depends on which.
 #[inline(always)]
-fn score<S: Simd, const N: usize>(
+fn score<S: Simd, const N: usize, const L: usize>(
     simd: S,
     q: &[f32],
     k: &[u16],
@@ -289,9 +298,10 @@ fn score<S: Simd, const N: usize>(
 ) {
     let width = q.len() / N;
     let scores = &mut scores[..N];
-    for pair in range.0..range.1 {
-        let keys = &k[pair * 32 * width..][..32 * width];
-        let (first, second) = keys.split_at(LANES * width);
+    for line in (2 * range.0..2 * range.1).step_by(L) {
+        let keys = &k[line * LANES * width..][..L * LANES * width];
+        // One line is its own second one, of which nothing is made.
+        let (first, second) = (&keys[..LANES * width], &keys[(L - 1) * LANES * width..]);
         let lines = first.as_chunks::<LANES>().0.iter().zip(second.as_chunks::<LANES>().0);
         let mut a = [simd.f_splat(0.0); N];
         let mut b = [simd.f_splat(0.0); N];
@@ -300,13 +310,17 @@ fn score<S: Simd, const N: usize>(
             each_query!(N, T, {
                 let q = simd.f_splat(q[T]);
                 a[T] = simd.f_fma(q, first, a[T]);
-                b[T] = simd.f_fma(q, second, b[T]);
+                if L == 2 {
+                    b[T] = simd.f_fma(q, second, b[T]);
+                }
             });
         }
         each_query!(N, T, {
-            let to = &mut scores[T].as_chunks_mut::<LANES>().0[2 * pair..2 * pair + 2];
+            let to = &mut scores[T].as_chunks_mut::<LANES>().0[line..line + L];
             simd.f_store(a[T], &mut to[0]);
-            simd.f_store(b[T], &mut to[1]);
+            if L == 2 {
+                simd.f_store(b[T], &mut to[1]);
+            }
         });
     }
 }
@@ -364,9 +378,10 @@ fn weigh<S: Simd, const N: usize>(
     }
 }
 
-/// Adds the weighted values of a block's positions to the sums.
+/// Adds the weighted values of a block's positions to the sums: of one or two lines of
+/// components (`L`) at a time.
 #[inline(always)]
-fn gather_values<S: Simd, const N: usize>(
+fn gather_values<S: Simd, const N: usize, const L: usize>(
     simd: S,
     weights: &[[f32; BLOCK]],
     v: &[u16],
@@ -375,24 +390,27 @@ fn gather_values<S: Simd, const N: usize>(
 ) {
     let width = sums.len() / N;
     let weights = &weights[..N];
-    for column in (0..width).step_by(2 * LANES) {
+    for column in (0..width).step_by(L * LANES) {
         let mut a = [simd.f_splat(0.0); N];
         let mut b = [simd.f_splat(0.0); N];
-        for position in range.0 * 32..range.1 * 32 {
+        for position in range.0 * 2 * LANES..range.1 * 2 * LANES {
             let line = v[position * width + column..].as_chunks::<LANES>().0;
-            let (first, second) = (simd.f_from_f16(&line[0]), simd.f_from_f16(&line[1]));
+            let (first, second) = (simd.f_from_f16(&line[0]), simd.f_from_f16(&line[L - 1]));
             each_query!(N, T, {
                 let weight = simd.f_splat(weights[T][position]);
                 a[T] = simd.f_fma(weight, first, a[T]);
-                b[T] = simd.f_fma(weight, second, b[T]);
+                if L == 2 {
+                    b[T] = simd.f_fma(weight, second, b[T]);
+                }
             });
         }
         each_query!(N, T, {
-            let to = &mut sums[T * width + column..][..2 * LANES];
+            let to = &mut sums[T * width + column..][..L * LANES];
             let to = to.as_chunks_mut::<LANES>().0;
-            let (first, second) = (simd.f_load(&to[0]), simd.f_load(&to[1]));
-            simd.f_store(simd.f_add(first, a[T]), &mut to[0]);
-            simd.f_store(simd.f_add(second, b[T]), &mut to[1]);
+            simd.f_store(simd.f_add(simd.f_load(&to[0]), a[T]), &mut to[0]);
+            if L == 2 {
+                simd.f_store(simd.f_add(simd.f_load(&to[1]), b[T]), &mut to[1]);
+            }
         });
     }
 }

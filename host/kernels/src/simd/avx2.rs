@@ -81,6 +81,9 @@ impl Simd for Avx2 {
     // (`matrix/sums.rs`), so that twelve rows share what unpacking costs.
     const TILE: usize = 12;
     const PAIRS_FIRST: bool = true;
+    // A line takes two of sixteen registers: twelve for sums, two for what they are made of.
+    const QUERIES: usize = 6;
+    const QUERY_LINES: usize = 1;
 
     #[inline(always)]
     fn f_splat(self, x: f32) -> Self::F {

@@ -46,6 +46,12 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// long as they fit 16 bits.
     const PAIRS_FIRST: bool = false;
 
+    /// Most queries of a tile of attention, at most 8: as many as have their sums in
+    /// registers.
+    const QUERIES: usize = 8;
+    /// Lines of sixteen positions, or components, that a tile sums at a time: one or two.
+    const QUERY_LINES: usize = 2;
+
     /// All lanes `x`.
     fn f_splat(self, x: f32) -> Self::F;
     /// Lanes from memory.
