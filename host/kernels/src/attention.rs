@@ -175,6 +175,7 @@ impl Kernel for Run<'_, '_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
+        const { assert!(S::QUERIES <= TILE && (S::QUERY_LINES == 1 || S::QUERY_LINES == 2)) };
         let Self { work, scratch } = self;
         let (width, queries) = (work.head_width, work.rows * work.group);
         assert!(width.is_multiple_of(2 * LANES), "heads of {width} components");
@@ -199,22 +200,21 @@ impl Kernel for Run<'_, '_> {
                 let scores = &mut scratch.scores;
                 // Positions in pairs of lines.
                 let range = (low / (2 * LANES), high.div_ceil(2 * LANES));
+                macro_rules! tile {
+                    ($n:literal, $lines:literal) => {{
+                        score::<S, $n, $lines>(simd, q, k, range, scores);
+                        weigh::<S, $n>(simd, states, range, scores, sums);
+                        gather_values::<S, $n, $lines>(simd, scores, v, range, sums);
+                    }};
+                }
+                // Tiles wider than the instruction set's never come: `Tiles` bounds them.
                 macro_rules! widths {
                     ($($n:literal)*) => {
                         match n {
-                            $($n => {
-                                if S::QUERY_LINES == 1 {
-                                    score::<S, $n, 1>(simd, q, k, range, scores);
-                                } else {
-                                    score::<S, $n, 2>(simd, q, k, range, scores);
-                                }
-                                weigh::<S, $n>(simd, states, range, scores, sums);
-                                if S::QUERY_LINES == 1 {
-                                    gather_values::<S, $n, 1>(simd, scores, v, range, sums);
-                                } else {
-                                    gather_values::<S, $n, 2>(simd, scores, v, range, sums);
-                                }
-                            })*
+                            $($n if $n <= S::QUERIES => match S::QUERY_LINES {
+                                1 => tile!($n, 1),
+                                _ => tile!($n, 2),
+                            },)*
                             _ => {}
                         }
                     };
