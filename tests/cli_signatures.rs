@@ -128,6 +128,7 @@ fn bad_input_gets_one_sentence_and_changes_nothing() {
         ("mine.wasm", "me.key.pub", "holds a public key"),
         ("mine.wasm", "mine.wasm", "is no file of keys"),
         ("absent.wasm", "me.key", "cannot read the policy absent.wasm"),
+        (".", "me.key", "is a folder"),
         ("core.wasm", "me.key", "wasm-tools component new"),
         ("cut.wasm", "me.key", "cut off or damaged"),
     ] {
@@ -137,6 +138,7 @@ fn bad_input_gets_one_sentence_and_changes_nothing() {
     assert_eq!(bench.read("mine.wasm"), plain);
     let verify = ["policy", "verify", "mine.wasm", "--keys", "me.key"];
     bench.refused(&verify, "holds a private key");
+    bench.refused(&["policy", "verify", ".", "--keys", "me.key.pub"], "is a folder");
     std::fs::write(bench.path("none.keys"), "# none yet\n").unwrap();
     let run = ["run", "--require-signature", "none.keys", "hello"];
     bench.refused(&run, "none.keys has no key");

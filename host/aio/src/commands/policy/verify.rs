@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use aio_policy::{KeyId, SignatureError, TrustedKeys, verify};
-use anyhow::{Context, bail};
+use aio_policy::{KeyId, PolicySource, SignatureError, TrustedKeys, verify};
+use anyhow::bail;
 use clap::Args;
 use serde::Serialize;
 
@@ -51,8 +51,9 @@ struct Verified {
 pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     let trusted = TrustedKeys::read(&args.keys)?;
     let policy = args.policy.display();
-    let component =
-        std::fs::read(&args.policy).with_context(|| format!("cannot read the policy {policy}"))?;
+    let source = PolicySource::File(args.policy.clone());
+    // Too large for whom, the host that is to run it says.
+    let component = source.read(u64::MAX)?;
     let result = verify(&component, &trusted);
     match &result {
         Err(reason) if !args.json => bail!("{policy} does not verify because {reason}"),
