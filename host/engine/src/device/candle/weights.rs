@@ -196,7 +196,7 @@ impl Weights {
         }
         // A copy into aligned storage: candle reads blocks as typed values.
         let mut aligned = vec![0u64; gathered.len().div_ceil(8)];
-        let bytes = bytes_of(&mut aligned, gathered.len());
+        let bytes = &mut bytemuck::cast_slice_mut(&mut aligned)[..gathered.len()];
         bytes.copy_from_slice(&gathered);
         let storage = QStorage::from_data(Cow::Borrowed(bytes), &Device::Cpu, dtype)?;
         QTensor::new(storage, (rows, columns))?.dequantize(&Device::Cpu)
@@ -251,14 +251,4 @@ fn bits(t: &Tensor) -> Result<Vec<Vec<u32>>> {
 /// Deterministic values between -2 and 2 with a long fraction.
 fn test_value(i: u64) -> f32 {
     (aio_core::mix(i) >> 40) as f32 / (1u64 << 22) as f32 - 2.0
-}
-
-/// The first `length` bytes of `words`.
-fn bytes_of(words: &mut [u64], length: usize) -> &mut [u8] {
-    // SAFETY: a u64 has no padding and any bytes are valid u64s and u8s; the
-    // pointer is valid for `words.len() * 8 >= length` bytes, checked below, and
-    // the borrow keeps it exclusive.
-    let bytes =
-        unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast::<u8>(), words.len() * 8) };
-    &mut bytes[..length]
 }
