@@ -27,7 +27,7 @@ pub use grant::{
 };
 pub use mix::{MIX_STEP, mix};
 pub use outcome::{FinishReason, Outcome};
-pub use plan::{Action, Draft, Drafter, Plan, Probe, RoundDecision, Verdict};
+pub use plan::{Action, CATCH_UP, Draft, Drafter, Plan, Probe, RoundDecision, Verdict};
 pub use record::{
     Answerer, MemoryRecord, PolicyIdentity, ProbeRecord, RequestRecord, RoundRecord, Totals,
 };

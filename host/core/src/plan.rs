@@ -2,6 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Tokens of an answer that a draft model catches up on before it drafts, at most: the
+/// last of those that it missed while another drafter or none was at work. It never sees
+/// what it missed before them.
+///
+/// Measured on edits of 12 functions (Qwen2.5-Coder 0.5B for 1.5B, `goodput`): so, 75 % of
+/// its drafts are accepted, and 77 % if it reads everything; but being ready in the time of
+/// one small pass, it is of use in twice as many rounds.
+pub const CATCH_UP: u32 = 16;
+
 /// Where a round's draft tokens come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -11,7 +20,8 @@ pub enum Drafter {
     None,
     /// The longest suffix match in the request's own tokens.
     Lookup,
-    /// A smaller tier with the same tokenizer.
+    /// A smaller tier with the same tokenizer. It reads the prompt first, and before it
+    /// drafts the last [`CATCH_UP`] tokens of what it missed of the answer.
     Model,
     /// Lookup, and the draft model where lookup finds nothing.
     LookupThenModel,

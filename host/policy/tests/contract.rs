@@ -10,7 +10,7 @@ mod common;
 
 use std::path::PathBuf;
 
-use aio_core::{Drafter, Grant, Granted, Verdict};
+use aio_core::{CATCH_UP, Drafter, Grant, Granted, Verdict};
 use aio_policy::{LoadError, LoadedPolicy, PolicyRuntime, PolicySource, Setup};
 use common::{facts, host, load};
 use sha2::{Digest, Sha256};
@@ -29,6 +29,15 @@ fn version_0_1_is_what_was_released() {
         .filter(|line| !line.is_empty())
         .collect();
     assert_eq!(format!("{:x}", Sha256::digest(code.join("\n"))), V0_1);
+}
+
+/// A number of the host's that policies reckon with, and that no fact tells them.
+#[test]
+fn contract_and_sdk_say_what_a_draft_model_catches_up_on() {
+    let contract = include_str!("../../../wit/v0.1/policy.wit");
+    assert!(contract.contains(&format!("the last {CATCH_UP} tokens of what it missed")));
+    let sdk = include_str!("../../../policies/sdk/src/goodput.rs");
+    assert!(sdk.contains(&format!("pub const CATCH_UP: u32 = {CATCH_UP};")));
 }
 
 fn fixture(name: &str) -> PolicySource {

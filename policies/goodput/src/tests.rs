@@ -134,14 +134,18 @@ fn keeps_up(seed: u64) {
 
 #[test]
 fn where_every_row_costs_it_is_never_much_slower_than_plain() {
-    let compared = compare(STEEP, 100);
-    for of_kind in &compared {
-        let to_plain = of_kind.to_plain(WHOLE);
-        println!("{:?}: {to_plain:.3} times plain", of_kind.kind);
-        assert!(to_plain >= 0.97, "{:?}: {to_plain:.3}", of_kind.kind);
+    let runs = [100, 200, 300, 400].map(|seed| compare(STEEP, seed));
+    for (i, of_kind) in runs[0].iter().enumerate() {
+        let to_plain = runs.each_ref().map(|compared| compared[i].to_plain(WHOLE));
+        println!("{:?}: {to_plain:.3?} times plain", of_kind.kind);
+        // A few answers that begin unlike the rest cost what finding that out does.
+        let mean = to_plain.iter().sum::<f64>() / runs.len() as f64;
+        assert!(mean >= 0.98, "{:?}: {to_plain:.3?}", of_kind.kind);
+        assert!(to_plain.iter().all(|&x| x >= 0.96), "{:?}: {to_plain:.3?}", of_kind.kind);
     }
-    println!("over all: {:.3} of the best single setting", to_single(&compared, WHOLE));
-    assert!(to_single(&compared, WHOLE) >= 1.03);
+    let to_single = runs.each_ref().map(|compared| to_single(compared, WHOLE));
+    println!("over all: {to_single:.3?} of the best single setting");
+    assert!(to_single.iter().all(|&x| x >= 1.03), "{to_single:.3?}");
 }
 
 #[test]

@@ -104,6 +104,11 @@ pub struct Round<'a> {
     pub held: Option<u32>,
 }
 
+/// Tokens of an answer that a draft model catches up on before it drafts, at most. What
+/// it missed before them, while another drafter or none was at work, the host does not
+/// show it.
+pub const CATCH_UP: u32 = 16;
+
 /// A draft model, and where it stands.
 #[derive(Debug, Clone, Copy)]
 pub struct DraftModel<'a> {

@@ -4,5 +4,6 @@
 //! choice decides each token. How much to draft, and with which of these, is
 //! the caller's decision.
 
+pub mod context;
 pub mod lookup;
 pub mod model;

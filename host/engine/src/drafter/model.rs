@@ -1,9 +1,11 @@
 //! A smaller tier as draft model: it runs ahead of the target, one token a pass, for
 //! any number of requests at once, and stops early where it is unsure.
 //!
-//! Its KV cache is kept in step by [`TokenSequence`]: what the target rejected is
-//! rolled back, what it added is caught up on in the next draft's first pass.
+//! Its KV cache is kept in step with its [`DraftContext`] by [`TokenSequence`]: what the
+//! target rejected is rolled back, what it added is caught up on in the next draft's first
+//! pass.
 
+use super::context::DraftContext;
 use crate::device::{DeviceError, Logits};
 use crate::sampling::{Sampler, probability};
 use crate::tier::{Part, Tier, TokenSequence};
@@ -12,6 +14,8 @@ use crate::tier::{Part, Tier, TokenSequence};
 pub struct Drafting<'a> {
     /// What the draft tier holds of it.
     pub sequence: &'a mut TokenSequence,
+    /// What the draft tier is shown of it.
+    pub context: &'a mut DraftContext,
     /// Its tokens; the draft is appended.
     pub tokens: &'a mut Vec<u32>,
     /// Most tokens to draft.
@@ -34,7 +38,7 @@ pub struct Drafting<'a> {
 }
 
 /// Appends to each request's tokens up to `length` that the tier would say after them.
-/// A request whose tokens the tier does not hold yet is caught up on, by at most
+/// A request whose context the tier does not hold yet is caught up on, by at most
 /// `chunk` rows of all such requests in a pass; those that are not caught up with the
 /// first pass get no draft, unless `chunk` has no bound ([`usize::MAX`]).
 ///
@@ -47,9 +51,11 @@ pub fn draft(
     logits: &mut Logits,
 ) -> Result<(), DeviceError> {
     for request in &mut *requests {
-        tier.prepare(request.sequence, request.tokens, 1);
+        let prompt = request.tokens.len().saturating_sub(request.position);
+        request.context.catch_up(request.tokens, prompt);
+        tier.prepare(request.sequence, request.context.tokens(), 1);
         // A token beyond the draft tier's own context cannot be drafted by it.
-        let room = (tier.context() + 1).saturating_sub(request.tokens.len());
+        let room = (tier.context() + 1).saturating_sub(request.context.tokens().len());
         request.length = request.length.min(room);
     }
     let mut active: Vec<usize> = (0..requests.len()).filter(|&i| requests[i].length > 0).collect();
@@ -90,15 +96,16 @@ fn pass(
             continue;
         }
         let held = request.sequence.cached();
-        let end = request.tokens.len().min(held + left);
+        let tokens = request.context.tokens();
+        let end = tokens.len().min(held + left);
         left -= end - held;
-        let whole = end == request.tokens.len();
+        let whole = end == tokens.len();
         if whole {
             ready.push(i);
         }
         ran.push((i, end - held));
-        let tokens = &request.tokens[..end];
-        parts.push(Part { sequence: request.sequence, tokens, wanted: usize::from(whole) });
+        let wanted = usize::from(whole);
+        parts.push(Part { sequence: request.sequence, tokens: &tokens[..end], wanted });
     }
     let done = tier.pass(&mut parts, logits)?;
     for (i, rows) in ran {
@@ -117,6 +124,7 @@ fn choose(tier: &Tier, request: &mut Drafting<'_>, logits: &[f32]) -> bool {
         return false;
     }
     request.tokens.push(token);
+    request.context.push(token);
     request.drafted += 1;
     request.drafted < request.length && !tier.tokenizer().is_end_of_generation(token)
 }

@@ -8,6 +8,7 @@ use aio_core::{
     RequestFacts, Verdict,
 };
 use aio_engine::Tier;
+use aio_engine::drafter::context::DraftContext;
 use aio_engine::sampling::{Sampler, probability};
 
 use super::Scheduler;
@@ -80,6 +81,7 @@ impl Scheduler {
             preemptions: 0,
             finish: None,
             sequences: tiers.iter().map(|_| None).collect(),
+            draft_contexts: vec![DraftContext::default(); tiers.len()],
             prompts,
             plan,
             request,

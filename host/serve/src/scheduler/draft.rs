@@ -108,6 +108,7 @@ fn drafting(request: &mut Running, tier: usize, length: usize) -> Option<model::
     let sequence = request.sequences[tier].as_mut()?;
     Some(model::Drafting {
         sequence,
+        context: &mut request.draft_contexts[tier],
         tokens: &mut request.tokens,
         length,
         min_confidence,

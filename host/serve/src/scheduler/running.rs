@@ -5,6 +5,7 @@ use std::time::Duration;
 use aio_core::{
     Draft, Failure, FinishReason, Plan, Probe, ProbeRecord, RequestFacts, RoundFacts, RoundRecord,
 };
+use aio_engine::drafter::context::DraftContext;
 use aio_engine::drafter::lookup::{self, RecentAnswers};
 use aio_engine::sampling::Sampler;
 use aio_engine::{Pass, TokenSequence};
@@ -90,6 +91,8 @@ pub(super) struct Running {
 
     /// What each tier holds of it.
     pub sequences: Vec<Option<TokenSequence>>,
+    /// What each tier was shown of it as its draft model.
+    pub draft_contexts: Vec<DraftContext>,
 }
 
 /// What was drafted for the round that comes.

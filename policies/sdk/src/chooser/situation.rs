@@ -5,7 +5,7 @@ use super::request::Request;
 use super::tier::Tier;
 use super::{Options, tokens_a_round};
 use crate::cost::CostTable;
-use crate::goodput::{DraftModel, Reading, Round, Weighed};
+use crate::goodput::{CATCH_UP, DraftModel, Reading, Round, Weighed};
 use crate::{Drafter, RoundFacts};
 
 /// How many times as wide as the widest measured pass one may be that is tried
@@ -73,9 +73,12 @@ impl<'a> Situation<'a> {
         round.pace = request.pace() / round.plain_milliseconds();
         let matches = options.lookup && facts.lookup_match > 0;
         let drafting = tier.draft_tier.and_then(|draft| tiers.get(draft)).map(|draft| {
-            let known = facts.prompt_tokens.saturating_add(facts.committed);
-            let unread = known.saturating_sub(request.draft_read).max(1);
             let has_read = request.draft_read > 0;
+            // Of what it missed of the answer it reads the end, of the prompt everything.
+            let answered = request.draft_read.saturating_sub(facts.prompt_tokens);
+            let missed = facts.committed.saturating_sub(answered).min(CATCH_UP);
+            let prompt = facts.prompt_tokens.saturating_sub(request.draft_read);
+            let unread = prompt.saturating_add(missed).max(1);
             let behind = if has_read { catch_up(&draft.costs, unread) } else { 0.0 };
             Drafting {
                 model: DraftModel {

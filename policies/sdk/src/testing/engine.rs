@@ -2,6 +2,7 @@
 //! measured as the host measures them, and rounds as the contract has them.
 
 use super::answer::Answer;
+use crate::goodput::CATCH_UP;
 use crate::{
     Acceptance, Action, Draft, Drafter, FinishReason, Gear, HostInfo, Load, Outcome, Policy,
     RequestFacts, RoundContext, RoundFacts, TierFacts, Verdict,
@@ -245,7 +246,9 @@ impl Engine {
             used = Drafter::Lookup;
         } else if matches!(drafter, Drafter::Model | Drafter::LookupThenModel) && length > 0 {
             let known = answer.prompt_tokens + progress.ran.tokens;
-            let mut unread = known - progress.draft_read;
+            let answered = progress.draft_read.saturating_sub(answer.prompt_tokens);
+            let prompt = answer.prompt_tokens.saturating_sub(progress.draft_read);
+            let mut unread = prompt + (progress.ran.tokens - answered).min(CATCH_UP);
             if progress.draft_read == 0 {
                 reading = self.pass(0, unread - 1);
                 milliseconds += reading;
