@@ -5,7 +5,7 @@
 
 mod support;
 
-use aio_core::{Drafter, RequestRecord};
+use aio_core::{CATCH_UP, Drafter, RequestRecord};
 use aio_engine::sampling::Sampling;
 use aio_serve::{Recent, Request, Runner};
 
@@ -76,6 +76,44 @@ fn drafting_never_changes_the_tokens() {
         assert!(accepted[i] > 0, "{setting} had nothing accepted: the test tests nothing");
     }
     eprintln!("accepted by setting: {accepted:?}");
+}
+
+/// A prompt whose answer begins and ends with new text, and is a copy in between.
+const EDIT: &str = r#"Fix the bug in this function. Return the whole
+corrected code in a code block, then explain what was wrong.
+
+```
+def largest_divisor(n: int) -> int:
+    """ For a given number n, find the largest number that divides n evenly, smaller than n
+    >>> largest_divisor(15)
+    5
+    """
+    for i in reversed(range(n)):
+        if n - i == 0:
+            return i
+```"#;
+
+#[test]
+fn a_draft_model_that_fell_behind_reads_the_end_of_what_it_missed() {
+    let Some(mut runner) = support::runner(&MODELS, "fixed", SETTINGS[5].1) else { return };
+    let record = support::answer(&mut runner, &support::chat(EDIT, 200, Sampling::default()));
+    // What was committed since the draft model was last asked, once it was.
+    let mut missed: Option<u32> = None;
+    let mut longest = 0;
+    for round in &record.rounds {
+        if round.draft_passes == 0 {
+            missed = missed.map(|missed| missed + round.committed);
+            continue;
+        }
+        if let Some(missed) = missed.replace(0) {
+            // Each pass but the first has one row; the last token of the draft before may
+            // have been right and not been read either.
+            let read = round.draft_rows - (round.draft_passes - 1);
+            assert!(read <= CATCH_UP + 1, "{read} rows after {missed} tokens");
+            longest = longest.max(missed);
+        }
+    }
+    assert!(longest > 2 * CATCH_UP, "the draft model missed {longest} tokens at most");
 }
 
 #[test]
