@@ -98,10 +98,9 @@ impl GgufFile {
     pub fn open(path: &Path) -> Result<Self, GgufError> {
         let open = |source| GgufError::Open { path: path.to_owned(), source };
         let file = File::open(path).map_err(open)?;
-        // SAFETY: the mapping is read-only and private to this struct. Another
-        // process that truncates or rewrites the file while it is mapped would
-        // break the promise that its bytes stay put; files in the cache are only
-        // ever replaced by an atomic rename, which leaves mapped ones alone.
+        // SAFETY: mapped read-only, for this struct alone. A process that truncated or rewrote
+        // the file meanwhile would move its bytes; those in the cache are only ever replaced
+        // by an atomic rename, which leaves mapped ones alone.
         let map = unsafe { Mmap::map(&file) }.map_err(open)?;
         let content = Content::read(&mut Cursor::new(&map[..])).map_err(|error| {
             GgufError::Malformed { path: path.to_owned(), reason: first_line(&error.to_string()) }

@@ -16,6 +16,7 @@ mod test;
 mod verify;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::ExitCode;
 
 use aio_core::Grant;
@@ -132,6 +133,11 @@ fn quietly<R>(run: impl FnOnce() -> R) -> R {
         return run();
     }
     tracing::subscriber::with_default(tracing::subscriber::NoSubscriber::default(), run)
+}
+
+/// The bytes of a component of any size: what is too large, the host that is to run it says.
+fn read_component(path: &Path) -> anyhow::Result<Vec<u8>> {
+    Ok(PolicySource::File(path.to_owned()).read(u64::MAX)?.into_owned())
 }
 
 /// Prints a report for programs, or its text for people.

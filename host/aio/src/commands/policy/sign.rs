@@ -4,9 +4,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use aio_policy::{PolicySource, SigningKey, sign};
+use aio_policy::{SigningKey, sign};
 use anyhow::{Context, bail};
 use clap::Args;
+
+use super::read_component;
 
 /// Sign a policy
 ///
@@ -35,9 +37,7 @@ pub(super) struct SignArgs {
 pub(super) fn run(args: &SignArgs) -> anyhow::Result<ExitCode> {
     let key = SigningKey::read(&args.key)?;
     let policy = args.policy.display();
-    let source = PolicySource::File(args.policy.clone());
-    // Too large for whom, the host that is to run it says.
-    let component = source.read(u64::MAX)?;
+    let component = read_component(&args.policy)?;
     let signed = match sign(&component, &key) {
         Ok(signed) => signed,
         Err(reason) => bail!("{policy} cannot be signed because {reason}"),

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use aio_policy::{KeyId, PolicySource, SignatureError, TrustedKeys, verify};
+use aio_policy::{KeyId, SignatureError, TrustedKeys, verify};
 use anyhow::bail;
 use clap::Args;
 use serde::Serialize;
 
-use super::publish;
+use super::{publish, read_component};
 
 /// The form of [`Verified`] as JSON.
 const SCHEMA: &str = "aio-policy-verify/1";
@@ -51,9 +51,7 @@ struct Verified {
 pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     let trusted = TrustedKeys::read(&args.keys)?;
     let policy = args.policy.display();
-    let source = PolicySource::File(args.policy.clone());
-    // Too large for whom, the host that is to run it says.
-    let component = source.read(u64::MAX)?;
+    let component = read_component(&args.policy)?;
     let result = verify(&component, &trusted);
     match &result {
         Err(reason) if !args.json => bail!("{policy} does not verify because {reason}"),
