@@ -84,6 +84,21 @@ pub enum LoadError {
         /// What the compiler says.
         reason: String,
     },
+    /// There is more nested in the component than the limits allow.
+    #[error(
+        "policy \"{policy}\" has more than {most} {what}: if you trust it, allow more with --policy-limits '{{\"{limit}\":{}}}'",
+        most.saturating_mul(2)
+    )]
+    Nested {
+        /// The policy.
+        policy: String,
+        /// What there is too much of.
+        what: &'static str,
+        /// The limit's name.
+        limit: &'static str,
+        /// The limit.
+        most: usize,
+    },
     /// The component imports WASI.
     #[error(
         "policy \"{policy}\" imports {import}, but a policy gets no WASI: build it for wasm32-unknown-unknown without WASI"
@@ -253,6 +268,7 @@ impl LoadError {
             Self::NotWasm { .. }
             | Self::CoreModule { .. }
             | Self::Invalid { .. }
+            | Self::Nested { .. }
             | Self::Runtime { .. } => Step::Compile,
             Self::Wasi { .. }
             | Self::NotGranted { .. }

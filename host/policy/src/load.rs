@@ -65,9 +65,7 @@ impl Prepared {
         let signed_by = runtime.verify_bytes(source, &bytes)?;
         let digest = format!("{:x}", Sha256::digest(&bytes));
         check_kind(&name, &bytes)?;
-        if let Err(reason) = check_nesting(&bytes, limits) {
-            return Err(LoadError::Invalid { policy: name, reason });
-        }
+        check_nesting(&name, &bytes, limits)?;
         let component = runtime.compile(&name, &digest, &bytes)?;
         let imports = check_imports(runtime, &name, &component, grants)?;
         let exports = Exports::of(&component);
@@ -192,10 +190,13 @@ fn names(runtime: &PolicyRuntime, component: &Component) -> (Vec<String>, Vec<St
 /// The compiler takes nested components apart before anything else, and two
 /// instantiations within two within two are 2^n: a kilobyte could take all
 /// memory there is.
-fn check_nesting(bytes: &[u8], limits: &Limits) -> Result<(), String> {
+fn check_nesting(policy: &str, bytes: &[u8], limits: &Limits) -> Result<(), LoadError> {
     use wasmparser::{ComponentInstance, Parser, Payload};
     let (mut components, mut instantiations) = (0, 0);
-    let Limits { components: most_components, instantiations: most_instantiations, .. } = *limits;
+    let check = |found: usize, what, limit, most| match found > most {
+        true => Err(LoadError::Nested { policy: policy.to_owned(), what, limit, most }),
+        false => Ok(()),
+    };
     // What cannot be read is the compiler's to name.
     for payload in Parser::new(0).parse_all(bytes).map_while(Result::ok) {
         match payload {
@@ -208,15 +209,9 @@ fn check_nesting(bytes: &[u8], limits: &Limits) -> Result<(), String> {
             }
             _ => {}
         }
-        if components > most_components {
-            return Err(format!("it has more than {most_components} components within it"));
-        }
-        if instantiations > most_instantiations {
-            return Err(format!(
-                "it instantiates components within it in more than {most_instantiations} places \
-                 (`instantiations` in its limits)"
-            ));
-        }
+        check(components, "components within it", "components", limits.components)?;
+        let places = "places where it instantiates components within it";
+        check(instantiations, places, "instantiations", limits.instantiations)?;
     }
     Ok(())
 }

@@ -9,6 +9,8 @@ use super::build::Builder;
 use super::{Animal, End};
 
 const INVALID: &str = "is not a valid component, build it anew: ";
+const MORE_COMPONENTS: &str = "more with --policy-limits '{\"components\":200}'";
+const MORE_INSTANTIATIONS: &str = "more with --policy-limits '{\"instantiations\":32}'";
 
 pub fn animals() -> Vec<Animal> {
     let mut animals = no_policies();
@@ -35,7 +37,7 @@ fn no_policies() -> Vec<Animal> {
         Animal::refused("million-types", with(&[7, 4, 0xc0, 0x84, 0x3d, 0]), INVALID),
         Animal::refused("type-that-refers-to-itself", with(&[7, 3, 1, 0x70, 0]), INVALID),
         Animal::refused("nested-100-deep-and-cut-off", nested(100), INVALID),
-        Animal::refused("nested-10000-deep", nested_and_whole(10_000), "components within it"),
+        Animal::refused("nested-10000-deep", nested_and_whole(10_000), MORE_COMPONENTS),
     ]
 }
 
@@ -188,7 +190,7 @@ fn compile_bombs() -> Vec<Animal> {
             Builder::new().fields(&nested).bytes(),
             End::Harmless(Hook::Plan),
         ),
-        Animal::wat("doubles-itself-24-times", &doubling(24), "components within it"),
+        Animal::wat("doubles-itself-24-times", &doubling(24), MORE_INSTANTIATIONS),
     ]
 }
 
