@@ -13,6 +13,7 @@ use aio_core::{
 };
 
 use crate::asked::Asked;
+use crate::cleaner::Cleaner;
 use crate::event::{Event, Recorder, Role, to_hex};
 use crate::load::Prepared;
 use crate::loaded::LoadedPolicy;
@@ -29,14 +30,19 @@ pub struct Generation {
     imports: BTreeSet<Grant>,
     wants_rounds: bool,
     wants_finished: bool,
-    policy: Mutex<LoadedPolicy>,
+    /// `None` only while this is dropped. In a box, which is handed over as it is.
+    policy: Option<Box<Mutex<LoadedPolicy>>>,
+    cleaner: Arc<Cleaner>,
     recorder: Option<Arc<Recorder>>,
 }
 
 impl Drop for Generation {
-    /// It goes with its last request, on the thread that served that.
+    /// It goes with its last request, on the thread that served that: which drops
+    /// nothing of what is large, and not a part of what another thread drops.
     fn drop(&mut self) {
-        self.policy.get_mut().unwrap_or_else(PoisonError::into_inner).retire();
+        if let Some(policy) = self.policy.take() {
+            self.cleaner.discard(policy);
+        }
     }
 }
 
@@ -56,7 +62,8 @@ impl Generation {
             imports: policy.imports().clone(),
             wants_rounds: policy.wants_rounds(),
             wants_finished: policy.wants_finished(),
-            policy: Mutex::new(policy),
+            cleaner: Arc::clone(policy.runtime().cleaner()),
+            policy: Some(Box::new(Mutex::new(policy))),
             recorder,
         };
         generation.record(|| {
@@ -197,8 +204,10 @@ impl Generation {
 
     /// A call that panicked left the policy without an instance at worst, which
     /// the next call makes anew: so a poisoned lock is no reason to stop.
+    #[expect(clippy::expect_used, reason = "no method is called in or after drop")]
     fn policy(&self) -> MutexGuard<'_, LoadedPolicy> {
-        self.policy.lock().unwrap_or_else(PoisonError::into_inner)
+        let policy = self.policy.as_ref().expect("only drop takes it");
+        policy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn note<T>(&self, asked: Asked<T>) -> Asked<T> {

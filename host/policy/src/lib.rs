@@ -45,6 +45,7 @@
 mod asked;
 mod call;
 mod canary;
+mod cleaner;
 mod code_cache;
 mod compiled;
 mod contract;

@@ -85,10 +85,9 @@ impl LoadedPolicy {
         &self.setup.host
     }
 
-    /// Gives up what is large, on another thread: the next to be asked would start
-    /// anew.
-    pub(crate) fn retire(&mut self) {
-        self.runtime.discard((self.instance.take(), self.prepared.clone()));
+    /// What it runs on.
+    pub(crate) fn runtime(&self) -> &PolicyRuntime {
+        &self.runtime
     }
 
     /// Whether it exports `rounds`; if not, asking costs nothing and changes nothing.

@@ -4,12 +4,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Sender, channel};
 
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Engine};
 
 use crate::call::one_line;
+use crate::cleaner::Cleaner;
 use crate::code_cache::CodeCache;
 use crate::compiled::{Components, Functions};
 use crate::contract::v0_1;
@@ -58,7 +58,7 @@ pub struct PolicyRuntime {
     compiled: Arc<Components>,
     code: Option<Arc<CodeCache>>,
     trusted: Option<Arc<TrustedKeys>>,
-    rubbish: Sender<Box<dyn Send>>,
+    cleaner: Arc<Cleaner>,
     _ticker: Arc<Ticker>,
 }
 
@@ -97,8 +97,9 @@ impl PolicyRuntime {
         let code = options.code_cache.as_ref().map(open).transpose()?;
         let mut linker = Linker::new(&engine);
         v0_1::add_to_linker(&mut linker).map_err(runtime)?;
-        let ticker = Ticker::start(engine.clone())
-            .map_err(|error| LoadError::Runtime { reason: error.to_string() })?;
+        let thread = |error: std::io::Error| LoadError::Runtime { reason: error.to_string() };
+        let ticker = Ticker::start(engine.clone()).map_err(thread)?;
+        let cleaner = Cleaner::start().map_err(thread)?;
         Ok(Self {
             engine,
             linker: Arc::new(linker),
@@ -106,17 +107,14 @@ impl PolicyRuntime {
             compiled: Arc::default(),
             code,
             trusted: options.require_signature.clone().map(Arc::new),
-            rubbish: start_cleaner()
-                .map_err(|error| LoadError::Runtime { reason: error.to_string() })?,
+            cleaner: Arc::new(cleaner),
             _ticker: Arc::new(ticker),
         })
     }
 
-    /// Drops something on another thread: giving memory back to the system may take
-    /// milliseconds, which nobody who serves has.
-    pub(crate) fn discard(&self, rubbish: impl Send + 'static) {
-        // Where the thread is gone, it is dropped here.
-        let _ = self.rubbish.send(Box::new(rubbish));
+    /// Who drops what nobody who serves has the time to drop.
+    pub(crate) fn cleaner(&self) -> &Arc<Cleaner> {
+        &self.cleaner
     }
 
     /// The number of the next generation, from 1.
@@ -198,15 +196,6 @@ impl PolicyRuntime {
         }
         Ok(component)
     }
-}
-
-/// Starts the thread that drops what it is sent; it ends with the last sender.
-fn start_cleaner() -> std::io::Result<Sender<Box<dyn Send>>> {
-    let (sender, rubbish) = channel();
-    std::thread::Builder::new()
-        .name("policy-cleaner".into())
-        .spawn(move || rubbish.into_iter().for_each(drop))?;
-    Ok(sender)
 }
 
 fn config() -> Config {
