@@ -57,10 +57,10 @@ impl<A> Pool<A> {
 #[cfg(all(target_arch = "wasm32", not(target_feature = "atomics")))]
 unsafe impl<A> Sync for Pool<A> {}
 
+// `layout` gives the same class in both, as the trait promises that it is the same.
 // SAFETY: a block comes from the allocator behind with the layout of its class,
 // which is at least what is asked for; it is in the list of its class exactly
 // while it is free, since only `dealloc` puts it there and `alloc` takes it off.
-// `layout` gives the same class in both, as the trait promises that it is the same.
 unsafe impl<A: GlobalAlloc> GlobalAlloc for Pool<A> {
     #[inline(never)]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
