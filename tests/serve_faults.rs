@@ -100,7 +100,10 @@ fn whoever_hangs_up_leaves_nothing_behind() {
         return;
     }
     let _alone = support::models::alone();
-    let server = Server::start(MODEL, &["--max-running", "4", "--queue", "100"]);
+    // Without a bound on the KV cache the sequences kept for later prompts would grow in
+    // number for many storms, which is no leak but looks like one.
+    let bounds = ["--max-running", "4", "--queue", "100", "--kv-budget", "32000000"];
+    let server = Server::start(MODEL, &bounds);
     let form = client::form(&numbers(1, 24));
     let before = client::whole(&server.address, &form).text().to_owned();
     let storm = || {
@@ -121,7 +124,7 @@ fn whoever_hangs_up_leaves_nothing_behind() {
     storm();
     let last = storm();
     eprintln!("{:.0} MB in memory, then {:.0} MB", first / 1e6, last / 1e6);
-    assert!(last < first + 24e6, "memory grew from {first} to {last}");
+    assert!(last < first + 12e6, "memory grew from {first} to {last}");
     assert!(server.metric("aio_requests_unfinished_total{reason=\"client_gone\"}") > 100.0);
     assert_eq!(client::whole(&server.address, &form).text(), before);
 }
