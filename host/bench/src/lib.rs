@@ -25,7 +25,7 @@ pub mod machine;
 pub mod paper;
 pub mod peer;
 mod progress;
-mod prompts;
+pub mod prompts;
 pub mod serve;
 pub mod speculate;
 mod stacked;

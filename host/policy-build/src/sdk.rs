@@ -46,6 +46,7 @@ sources! {
     "testing/answer.rs",
     "testing/engine.rs",
     "testing/mod.rs",
+    "testing/recorded.json",
 }
 
 /// Where the contract is for the SDK, in the repository and in a project.

@@ -67,8 +67,8 @@
 //!
 //! **Tests.** On the machine that builds it a policy is an ordinary type: [`start`]
 //! it with a configuration text, ask it with facts by hand, or let it run whole
-//! answers in [`testing::Engine`]. Only the export is left out where the target is
-//! not WebAssembly.
+//! answers, recorded or made up, in [`testing::Engine`]. Only the export is left out
+//! where the target is not WebAssembly.
 //!
 //! All of it, in a policy that looks up as long as at least a configured share of
 //! what was drafted is accepted:

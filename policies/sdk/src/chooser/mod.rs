@@ -50,8 +50,9 @@ const TRY_LOOKUP: usize = 0;
 const TRY_MODEL: usize = 1;
 const TRY_WIDTH: usize = 2;
 
-/// Rounds in a row for which the draft model must lead, or fall behind.
-const LASTING: u32 = 2;
+/// Rounds in a row for which the draft model must lead, or fall behind: one is enough,
+/// since whether its reading pays goes by many.
+const LASTING: u32 = 1;
 
 /// Plain rounds whose time may be lost to trials before any was earned: without
 /// a few passes of several rows nothing is known of what drafts cost.
@@ -361,23 +362,16 @@ impl Chooser {
         let (plain, lookup) = (situation.plain(), situation.lookup(request));
         let once_read = situation.model(request);
 
-        let gain = once_read.map_or(0.0, |model| {
-            let other = lookup.filter(|lookup| lookup.value > plain.value).unwrap_or(plain);
-            let tokens = model.tokens - other.tokens;
-            let plain_rounds = (model.milliseconds - other.milliseconds) / plain.milliseconds;
-            // No request makes less than a token in a plain round's time.
-            match tokens > plain_rounds {
-                true => tokens - request.overall_pace() * plain_rounds,
-                false => 0.0,
-            }
-        });
-        self.requests[index].would_gain(gain);
+        // While the prompt is unread, what the draft model would save is noted each round.
+        let other = lookup.filter(|lookup| lookup.rate() > plain.rate()).unwrap_or(plain);
+        let saving = once_read.map_or(0.0, |model| situation.saving(&model, &other));
+        self.requests[index].would_save(saving, other.tokens);
         let request = &self.requests[index];
         // It is not asked whether reading pays for a model that is neither used nor better.
         let uses_model = request.fallback.is_some_and(|held| held.current() == Drafter::Model);
         let model = once_read
             .filter(|model| uses_model || model.value > plain.value)
-            .filter(|_| situation.pays_reading(|| request.gain(), facts));
+            .filter(|_| situation.pays_reading(|| request.saving(), facts));
 
         // What is done where lookup is not.
         let lead = model.map_or(0.0, |model| model.value - plain.value);
@@ -428,8 +422,8 @@ impl Chooser {
         let model = model
             .filter(|_| chosen != Drafter::Model && request.model_is_uncertain(facts.round))
             .filter(|_| {
-                let gain = situation.hoped_gain(request, &best);
-                gain > 0.0 && situation.pays_reading(|| gain, facts)
+                let saving = situation.hoped_saving(request, &best);
+                saving > 0.0 && situation.pays_reading(|| saving, facts)
             })
             .map(|model| (Drafter::Model, model));
         let wider = situation.worth_measuring(request, &best);

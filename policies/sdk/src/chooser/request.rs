@@ -11,26 +11,24 @@ use super::learned::{Learned, MATCHES};
 
 /// Foreseen failures that the belief about a request is worth before it is seen
 /// to differ. Low: requests differ much, and a wrong draft is cheaper than a
-/// missed one.
-const STRENGTH: f32 = 1.2;
+/// missed one. This and what follows was chosen on recorded answers
+/// ([`crate::testing::Answer::recorded`]) and on others than those.
+const STRENGTH: f32 = 2.0;
 
 /// Rounds of a request after which its further rounds count half for all
-/// requests, 16 more for a third, and so on: no request alone may set the belief.
-const FAMILIAR: f32 = 12.0;
+/// requests, as many more for a third, and so on: no request alone may set the belief.
+const FAMILIAR: f32 = 8.0;
 
 /// What an earlier round still counts for in the request's pace of late: about
 /// the last three do, so that it is the pace of the place in the text.
 const FADE: f32 = 0.7;
 
-/// The same for its pace overall: about the last twenty.
-const SLOW_FADE: f32 = 0.95;
+/// What an earlier round still counts for in what the draft model would save.
+const SAVING_FADE: f32 = 0.95;
 
-/// What an earlier round still counts for in what the draft model would gain.
-const GAIN_FADE: f32 = 0.95;
-
-/// Rounds without gain that a request begins with: the draft model has to show
-/// in some rounds that it would gain something.
-const GAIN_PRIOR: f32 = 3.0;
+/// Tokens without saving that a request begins with: the draft model has to show
+/// at some of them that it would save something.
+const SAVING_PRIOR: f32 = 5.0;
 
 /// One running request.
 #[derive(Debug, Clone)]
@@ -50,11 +48,10 @@ pub(super) struct Request {
     model_round: u32,
     /// Tokens and plain rounds' time of the last rounds, fading.
     lately: Pace,
-    /// The same of many rounds.
-    overall: Pace,
-    /// Tokens a round that the draft model would gain, fading, and the rounds.
-    gain: f32,
-    gain_rounds: f32,
+    /// Plain rounds' time that the draft model would have saved, fading, and the tokens
+    /// at which it would have.
+    saved: f32,
+    saved_tokens: f32,
     /// Tokens of prompt and answer that the draft tier has read.
     pub(super) draft_read: u32,
     /// What is done where lookup is not: none or model. `None` before the first choice.
@@ -65,19 +62,20 @@ pub(super) struct Request {
 /// Tokens in a plain round's time, over the last rounds.
 #[derive(Debug, Clone, Copy)]
 struct Pace {
-    fade: f32,
     tokens: f32,
     plain_rounds: f32,
 }
 
-impl Pace {
-    fn new(fade: f32) -> Self {
-        Self { fade, tokens: 1.0, plain_rounds: 1.0 }
+impl Default for Pace {
+    fn default() -> Self {
+        Self { tokens: 1.0, plain_rounds: 1.0 }
     }
+}
 
+impl Pace {
     fn note(&mut self, tokens: f32, plain_rounds: f32) {
-        self.tokens = self.tokens * self.fade + tokens;
-        self.plain_rounds = self.plain_rounds * self.fade + plain_rounds;
+        self.tokens = self.tokens * FADE + tokens;
+        self.plain_rounds = self.plain_rounds * FADE + plain_rounds;
     }
 
     /// At least the one token that a plain round makes.
@@ -132,10 +130,9 @@ impl Request {
             lookup_rounds: 0.0,
             model_rounds: 0.0,
             model_round: 0,
-            lately: Pace::new(FADE),
-            overall: Pace::new(SLOW_FADE),
-            gain: 0.0,
-            gain_rounds: GAIN_PRIOR,
+            lately: Pace::default(),
+            saved: 0.0,
+            saved_tokens: SAVING_PRIOR,
             draft_read: 0,
             fallback: None,
             asked: None,
@@ -158,20 +155,16 @@ impl Request {
         self.lately.value()
     }
 
-    /// The same over many rounds: what reading a prompt has to be paid from.
-    pub(super) fn overall_pace(&self) -> f32 {
-        self.overall.value()
+    /// Notes what the draft model would save of the next tokens' time, in plain rounds'
+    /// time a token, and how many tokens those are.
+    pub(super) fn would_save(&mut self, a_token: f32, tokens: f32) {
+        self.saved = self.saved * SAVING_FADE + a_token.max(0.0) * tokens;
+        self.saved_tokens = self.saved_tokens * SAVING_FADE + tokens;
     }
 
-    /// Notes by how many tokens the draft model would have led the next round.
-    pub(super) fn would_gain(&mut self, tokens: f32) {
-        self.gain = self.gain * GAIN_FADE + tokens.max(0.0);
-        self.gain_rounds = self.gain_rounds * GAIN_FADE + 1.0;
-    }
-
-    /// Tokens a round by which it would have led on average.
-    pub(super) fn gain(&self) -> f32 {
-        self.gain / self.gain_rounds
+    /// Plain rounds' time a token that it would have saved on average.
+    pub(super) fn saving(&self) -> f32 {
+        self.saved / self.saved_tokens
     }
 
     /// Acceptance of lookup by class of position, after a match of this class.
@@ -246,7 +239,6 @@ impl Request {
         let milliseconds = milliseconds.max(1e-4);
         let plain_rounds = milliseconds / asked.plain_milliseconds.max(1e-4);
         self.lately.note(tokens as f32, plain_rounds);
-        self.overall.note(tokens as f32, plain_rounds);
         Some(Done { tokens, milliseconds, trial: asked.trial })
     }
 

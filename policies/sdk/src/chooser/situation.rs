@@ -1,9 +1,9 @@
 //! One request before one round: what it could do next and what that is worth.
 
+use super::Options;
 use super::learned::match_class;
 use super::request::Request;
 use super::tier::Tier;
-use super::{Options, tokens_a_round};
 use crate::cost::CostTable;
 use crate::goodput::{CATCH_UP, DraftModel, Reading, Round, Weighed};
 use crate::{Drafter, RoundFacts};
@@ -12,10 +12,10 @@ use crate::{Drafter, RoundFacts};
 /// in order to measure it: its cost is a guess, and a far one a wild guess.
 const FARTHER: u32 = 4;
 
-/// How many times over the time of reading a prompt must be brought in before it
-/// is spent: it is certain, and what it brings in is the more flattering of two
-/// estimates.
-const READING_MARGIN: f32 = 2.0;
+/// The share of the time of reading a prompt that must be foreseen to be brought in before
+/// it is spent. Less than all of it: what the draft model saves is learned by using it, and
+/// until then it is believed to save less than it mostly does.
+const READING_SHARE: f32 = 0.6;
 
 /// What a round may do, with all that is needed to weigh it.
 pub(super) struct Situation<'a> {
@@ -142,28 +142,33 @@ impl<'a> Situation<'a> {
         round.model(&drafting.model, &acceptance, reading)
     }
 
-    /// Tokens by which the draft model would lead another choice, if half of its
-    /// failures were bad luck.
-    pub(super) fn hoped_gain(&self, request: &Request, other: &Weighed) -> f32 {
+    /// Plain rounds' time a token that a choice saves over another; less than 0 where it
+    /// takes longer.
+    pub(super) fn saving(&self, choice: &Weighed, other: &Weighed) -> f32 {
+        (other.rate().recip() - choice.rate().recip()) / self.round.plain_milliseconds()
+    }
+
+    /// What the draft model would save over another choice, if half of its failures were
+    /// bad luck.
+    pub(super) fn hoped_saving(&self, request: &Request, other: &Weighed) -> f32 {
         let Some(drafting) = &self.drafting else { return 0.0 };
         let acceptance = request.model_acceptance(&self.tier.learned);
         let hoped = acceptance.map(|share| 0.5 + share / 2.0);
         let model = self.round.model(&drafting.model, &hoped, Reading::Expected);
-        model.map_or(0.0, |model| model.value - other.value)
+        model.map_or(0.0, |model| self.saving(&model, other))
     }
 
-    /// Whether reading the prompt is worth it, when the draft model gains so many
-    /// tokens a round over what else there is: the rounds to come must bring in the
-    /// time that it takes.
-    pub(super) fn pays_reading(&self, gain: impl FnOnce() -> f32, facts: &RoundFacts) -> bool {
+    /// Whether reading the prompt is worth it, when the draft model saves so much of a
+    /// plain round's time a token over what else there is: the tokens to come must bring
+    /// in the time that it takes.
+    pub(super) fn pays_reading(&self, saving: impl FnOnce() -> f32, facts: &RoundFacts) -> bool {
         self.drafting.as_ref().is_some_and(|drafting| {
             let reading = drafting.reading();
             if reading <= 0.0 {
                 return true;
             }
             let to_come = self.tier.learned.to_come(facts.committed, facts.remaining);
-            let rounds = to_come / tokens_a_round(facts).max(1.0);
-            gain() * rounds > self.round.pace * reading * READING_MARGIN
+            saving() * to_come * self.round.plain_milliseconds() > reading * READING_SHARE
         })
     }
 

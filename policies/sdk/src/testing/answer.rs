@@ -1,10 +1,14 @@
-//! Synthetic answers: fixed token by token before anything is decoded, so that
-//! every setting commits the same tokens and only their time differs.
+//! Answers: fixed token by token before anything is decoded, so that
+//! every setting commits the same tokens and only their time differs. Made up by a
+//! random process ([`Answer::of`]), or recorded ([`Answer::recorded`]).
+
+use serde::Deserialize;
 
 use super::engine::Chance;
 
 /// Kinds of prompts, as their answers repeat the prompt and suit a draft model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// A program written anew: few long repetitions, easy for a draft model.
     Write,
@@ -49,8 +53,11 @@ pub struct Answer {
 pub struct Token {
     /// Length of the suffix that lookup matches before it, in tokens.
     pub lookup_match: u32,
-    /// Whether lookup says this token, where it was right so far.
-    pub lookup_is_right: bool,
+    /// Tokens that a draft by lookup has at most from here on: up to where the text ends
+    /// that it copies.
+    pub lookup_most: u32,
+    /// Of these, how many are right before the first wrong one.
+    pub lookup_right: u32,
     /// Whether the draft model says this token.
     pub model_is_right: bool,
     /// The probability that the draft model gives to what it says.
@@ -63,6 +70,7 @@ impl Answer {
         let (copied, between, lucky, draft_model) = kind.process();
         let mut chance = Chance::new(seed.wrapping_mul(31).wrapping_add(kind as u64));
         let mut tokens = Vec::with_capacity(length);
+        let mut copies = Vec::with_capacity(length);
         // Tokens matched so far in the copy that is going on; 0: none is.
         let mut matched = 0u32;
         while tokens.len() < length {
@@ -78,7 +86,8 @@ impl Answer {
             let doubt = chance.next();
             tokens.push(Token {
                 lookup_match: lookup_match.min(12),
-                lookup_is_right,
+                lookup_most: u32::MAX,
+                lookup_right: 0,
                 model_is_right,
                 confidence: if model_is_right {
                     1.0 - 0.7 * doubt * doubt
@@ -86,20 +95,80 @@ impl Answer {
                     0.9 - 0.8 * doubt
                 },
             });
+            copies.push(lookup_is_right);
             matched = match (goes_on, begins) {
                 (true, _) => matched + 1,
                 (false, true) => 1,
                 (false, false) => 0,
             };
         }
+        let mut right = 0;
+        for (token, copied) in tokens.iter_mut().zip(copies).rev() {
+            right = if copied { right + 1 } else { 0 };
+            token.lookup_right = right;
+        }
         Self { prompt_tokens: 200 + (chance.next() * 400.0) as u32, tokens }
     }
 
     /// An answer whose every token lookup and the draft model get right, or not.
     pub fn uniform(length: usize, lookup_match: u32, lookup: bool, model: bool) -> Self {
-        let token =
-            Token { lookup_match, lookup_is_right: lookup, model_is_right: model, confidence: 0.9 };
+        let token = Token {
+            lookup_match,
+            lookup_most: u32::MAX,
+            lookup_right: if lookup { u32::MAX } else { 0 },
+            model_is_right: model,
+            confidence: 0.9,
+        };
         Self { prompt_tokens: 300, tokens: vec![token; length] }
+    }
+
+    /// Forty answers of at most 128 tokens that Qwen2.5-Coder 1.5B gave, eight of each
+    /// kind, in the order in which they were asked for: functions of HumanEval to write,
+    /// functions of HumanEvalPack (JavaScript) to mend, questions of GSM8K, writing tasks
+    /// of MT-Bench, texts of Spec-Bench to summarise. With what lookup, of suffixes of up
+    /// to 12 tokens, would have drafted from the prompt, the answer so far and the answers
+    /// before, and what Qwen2.5-Coder 0.5B would have said at each place. `cargo run
+    /// --release -p aio-bench --example record_answers` makes them anew.
+    ///
+    /// # Panics
+    /// Never: the recording is part of this crate, and a test reads it.
+    #[allow(clippy::expect_used, reason = "what is read is part of the crate")]
+    pub fn recorded() -> Vec<(Kind, Self)> {
+        let recorded: Vec<Recorded> =
+            serde_json::from_str(RECORDED).expect("the recording in this crate can be read");
+        recorded.iter().map(|recorded| (recorded.kind, recorded.answer())).collect()
+    }
+}
+
+const RECORDED: &str = include_str!("recorded.json");
+
+/// An answer as it is recorded: a number for each token in each list.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Recorded {
+    kind: Kind,
+    prompt_tokens: u32,
+    /// [`Token::lookup_match`].
+    matches: Vec<u32>,
+    /// [`Token::lookup_most`], of 48.
+    most: Vec<u32>,
+    /// [`Token::lookup_right`].
+    right: Vec<u32>,
+    /// [`Token::confidence`], less than 0 where what the model says is not the token.
+    model: Vec<f32>,
+}
+
+impl Recorded {
+    fn answer(&self) -> Answer {
+        let lookup = self.matches.iter().zip(&self.most).zip(&self.right);
+        let tokens = lookup.zip(&self.model).map(|(((&found, &most), &right), &model)| Token {
+            lookup_match: found,
+            lookup_most: most,
+            lookup_right: right,
+            model_is_right: model > 0.0,
+            confidence: model.abs(),
+        });
+        Answer { prompt_tokens: self.prompt_tokens, tokens: tokens.collect() }
     }
 }
 
@@ -119,9 +188,29 @@ mod tests {
     fn edits_copy_and_prose_does_not() {
         let copied = |kind| {
             let tokens = Answer::of(kind, 5000, 1).tokens;
-            tokens.iter().filter(|t| t.lookup_match > 3 && t.lookup_is_right).count()
+            tokens.iter().filter(|t| t.lookup_match > 3 && t.lookup_right > 0).count()
         };
         assert!(copied(Kind::Edit) > 3000, "{}", copied(Kind::Edit));
         assert!(copied(Kind::Prose) < 200, "{}", copied(Kind::Prose));
+    }
+
+    #[test]
+    fn recorded_answers_are_whole_and_of_all_kinds() {
+        let recorded = Answer::recorded();
+        for kind in Kind::ALL {
+            assert_eq!(recorded.iter().filter(|(of, _)| *of == kind).count(), 8, "{kind:?}");
+        }
+        let texts: Vec<Recorded> = serde_json::from_str(RECORDED).unwrap();
+        for (text, (_, answer)) in texts.iter().zip(&recorded) {
+            let Recorded { matches, most, right, model, .. } = text;
+            let lengths = [matches, most, right].map(Vec::len);
+            assert_eq!(lengths, [model.len(); 3]);
+            assert!((20..=128).contains(&answer.tokens.len()), "{lengths:?}");
+            for token in &answer.tokens {
+                assert!(token.lookup_right <= token.lookup_most && token.lookup_most <= 48);
+                assert!((0.0..=1.0).contains(&token.confidence));
+                assert!(token.lookup_match > 0 || token.lookup_most == 0);
+            }
+        }
     }
 }

@@ -241,8 +241,8 @@ impl Engine {
         let (mut drafted, mut accepted, mut milliseconds, mut used) = (0, 0, 0.0, Drafter::None);
         let mut reading = 0.0;
         if looks_up && next[0].lookup_match >= ngram_min.max(1) {
-            drafted = length;
-            accepted = next.iter().take(length).take_while(|t| t.lookup_is_right).count();
+            drafted = length.min(next[0].lookup_most as usize);
+            accepted = drafted.min(next[0].lookup_right as usize);
             used = Drafter::Lookup;
         } else if matches!(drafter, Drafter::Model | Drafter::LookupThenModel) && length > 0 {
             let known = answer.prompt_tokens + progress.ran.tokens;

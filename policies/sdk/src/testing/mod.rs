@@ -4,7 +4,7 @@
 //!
 //! - [`host`], [`request_facts`], [`round_facts`], [`context`] make facts with
 //!   usual values; change the fields that a test is about.
-//! - [`Engine`] runs [`Answer`]s under a policy or a static setting.
+//! - [`Engine`] runs [`Answer`]s, recorded or made up, under a policy or a static setting.
 //! - [`assert_schema_matches`] holds a configuration's schema against its type.
 //!
 //! It must not know any particular policy, and is no model of the host's insides:
@@ -58,8 +58,43 @@ pub const FLAT_DRAFT: &[(u32, f32)] = &[
     (512, 330.0),
 ];
 
+/// Milliseconds of passes by rows: the same target where a further row costs some of
+/// what the first does.
+pub const RISING: &[(u32, f32)] = &[
+    (1, 37.3),
+    (2, 40.2),
+    (3, 43.5),
+    (4, 46.9),
+    (6, 52.0),
+    (8, 56.9),
+    (12, 75.0),
+    (16, 93.8),
+    (32, 150.0),
+    (64, 260.0),
+    (128, 490.0),
+    (256, 980.0),
+    (512, 1950.0),
+];
+
+/// Milliseconds of passes by rows of a 0.5B draft model on that processor.
+pub const RISING_DRAFT: &[(u32, f32)] = &[
+    (1, 13.2),
+    (2, 14.1),
+    (3, 15.2),
+    (4, 16.2),
+    (6, 18.0),
+    (8, 19.7),
+    (12, 26.0),
+    (16, 32.0),
+    (32, 50.0),
+    (64, 90.0),
+    (128, 170.0),
+    (256, 330.0),
+    (512, 650.0),
+];
+
 /// Milliseconds of passes by rows where every row costs: llama.cpp on the same
-/// processor.
+/// processor as [`FLAT`].
 pub const STEEP: &[(u32, f32)] =
     &[(1, 28.4), (2, 41.0), (4, 61.9), (8, 103.6), (16, 180.0), (32, 320.0), (512, 3500.0)];
 
