@@ -37,6 +37,9 @@ const DRAFT_MAX: usize = 48;
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [target, draft, count, files @ ..] = &arguments[..] else { return Err(USAGE.into()) };
+    if files.is_empty() {
+        return Err(USAGE.into());
+    }
     let count: usize = count.parse().map_err(|_| USAGE)?;
     let mut recorder = Recorder::open(Path::new(target), Path::new(draft))?;
     let mut answers = Vec::new();

@@ -363,7 +363,8 @@ impl Chooser {
         let once_read = situation.model(request);
 
         // While the prompt is unread, what the draft model would save is noted each round.
-        let other = lookup.filter(|lookup| lookup.rate() > plain.rate()).unwrap_or(plain);
+        let quicker = lookup.filter(|lookup| lookup.rate() > plain.rate());
+        let other = quicker.unwrap_or(plain);
         let saving = once_read.map_or(0.0, |model| situation.saving(&model, &other));
         self.requests[index].would_save(saving, other.tokens);
         let request = &self.requests[index];
@@ -384,10 +385,11 @@ impl Chooser {
             _ => (Drafter::None, plain),
         };
         // A plain round brings the next copy no nearer than one that looks up.
-        if let Some(lookup) = lookup.filter(|lookup| match best.0 {
-            Drafter::Model => lookup.value > best.1.value,
-            _ => lookup.rate() > plain.rate(),
-        }) {
+        let instead = match best.0 {
+            Drafter::Model => lookup.filter(|lookup| lookup.value > best.1.value),
+            _ => quicker,
+        };
+        if let Some(lookup) = instead {
             best = (Drafter::Lookup, lookup);
         }
 
