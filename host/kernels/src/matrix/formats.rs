@@ -3,15 +3,16 @@
 
 use bytemuck::Pod;
 
-use super::PREFETCH;
+use super::ahead::{Ahead, ask_header, ask_line};
 use super::lines::{Bytes, Nibbles, SixBits, five_bits, five_bits_less_16};
+use super::quants::Quants;
 use super::sums::*;
 use crate::activation::{Floats, Q8, Q8K};
 use crate::pack::{
     PackedF16, PackedF32, PackedQ4_0, PackedQ4_1, PackedQ4K, PackedQ5_0, PackedQ5K, PackedQ6K,
     PackedQ8_0,
 };
-use crate::simd::{Simd, prefetch};
+use crate::simd::Simd;
 
 /// A packed block of 16 components.
 pub(super) trait Format: Pod {
@@ -19,6 +20,8 @@ pub(super) trait Format: Pod {
     type Record: Pod;
     /// Records, for each row, that a block needs.
     const RECORDS: usize;
+    /// Lines that come before a block's quants; no more than it has sub-blocks.
+    const HEADER: usize;
     /// Widest tile whose sums stay in registers beside all else.
     const IN_REGISTERS: usize;
 
@@ -32,16 +35,10 @@ pub(super) trait Format: Pod {
     );
 }
 
-/// Quants `8j` to `8j + 7` of a record of 256.
+/// The rows' records of one block.
 #[inline(always)]
-fn eight(quants: &[[i8; 4]; 64], j: usize) -> &[[i8; 4]; 8] {
-    &quants.as_chunks::<8>().0[j]
-}
-
-/// Quants `4j` to `4j + 3` of a record of 256.
-#[inline(always)]
-fn four(quants: &[[i8; 4]; 64], j: usize) -> &[[i8; 4]; 4] {
-    &quants.as_chunks::<4>().0[j]
+fn rows<R, const N: usize>(records: &[R], block: usize) -> &[R; N] {
+    &records.as_chunks().0[block]
 }
 
 /// The sum of `min x activations` over 256 columns, as integers.
@@ -60,6 +57,7 @@ macro_rules! k_format {
         impl Format for $packed {
             type Record = Q8K;
             const RECORDS: usize = 1;
+            const HEADER: usize = 5;
             const IN_REGISTERS: usize = 10;
 
             #[inline(always)]
@@ -69,14 +67,12 @@ macro_rules! k_format {
                 records: &[Q8K],
                 sums: &mut [S::F; N],
             ) {
-                let x = &records[..N];
+                let x = rows::<Q8K, N>(records, 0);
                 let mut part = [simd.f_splat(0.0); N];
                 let d = simd.f_from_f16(&self.d);
                 for j in 0..8 {
-                    let lines = &self.quants[j];
-                    for line in lines {
-                        prefetch(line, PREFETCH);
-                    }
+                    ask_header(self, j);
+                    let (lines, quants) = (&self.quants[j], Quants::of(x, j));
                     let scale = simd.f_mul(simd.f_from_u8(&self.scales[j]), d);
                     each_sum!(
                         S,
@@ -84,8 +80,9 @@ macro_rules! k_format {
                         N,
                         T,
                         $lines(lines),
-                        eight(&x[T].quants, j),
+                        quants.row(T),
                         Start::at(0),
+                        Ahead(lines),
                         |a| {
                             part[T] = simd.f_fma(simd.f_from_i(a), scale, part[T]);
                         }
@@ -94,11 +91,6 @@ macro_rules! k_format {
                 }
                 let dmin = simd.f_from_f16(&self.dmin);
                 let m = [simd.b_load(&self.mins[0]), simd.b_load(&self.mins[1])];
-                prefetch(&self.scales, PREFETCH);
-                prefetch(&self.scales[4], PREFETCH);
-                prefetch(&self.mins[0], PREFETCH);
-                prefetch(&self.mins[1], PREFETCH);
-                prefetch(&self.d, PREFETCH);
                 each_row!(N, T, {
                     let sum = simd.f_fnma(mins(simd, &m, &x[T]), dmin, part[T]);
                     sums[T] = simd.f_fma(sum, simd.f_splat(x[T].scale), sums[T]);
@@ -113,30 +105,25 @@ k_format!(PackedQ5K, five_bits);
 impl Format for PackedQ6K {
     type Record = Q8K;
     const RECORDS: usize = 1;
+    const HEADER: usize = 5;
     const IN_REGISTERS: usize = 10;
 
     #[inline(always)]
     fn accumulate<S: Simd, const N: usize>(&self, simd: S, records: &[Q8K], sums: &mut [S::F; N]) {
-        let x = &records[..N];
+        let x = rows::<Q8K, N>(records, 0);
         let mut part = [simd.f_splat(0.0); N];
         let d = simd.f_load(&self.d);
         for j in 0..16 {
-            let lines = &self.quants[j];
-            for line in lines {
-                prefetch(line, PREFETCH);
-            }
+            ask_header(self, j);
+            let (lines, quants) = (&self.quants[j], Quants::of(x, j));
             let scale = simd.f_mul(simd.f_from_i8(&self.scales[j]), d);
             let start =
                 |row: usize| Start { sum: x[row].minus_32[j], pairs: x[row].minus_32_pairs[j] };
-            each_sum!(S, simd, N, T, SixBits(lines), four(&x[T].quants, j), start(T), |a| {
+            each_sum!(S, simd, N, T, SixBits(lines), quants.row(T), start(T), Ahead(lines), |a| {
                 part[T] = simd.f_fma(simd.f_from_i(a), scale, part[T]);
             });
             in_memory::<S, _, N>(&mut part);
         }
-        for scales in self.scales.chunks(4) {
-            prefetch(&scales[0], PREFETCH);
-        }
-        prefetch(&self.d, PREFETCH);
         each_row!(N, T, {
             sums[T] = simd.f_fma(part[T], simd.f_splat(x[T].scale), sums[T]);
         });
@@ -148,6 +135,7 @@ macro_rules! offset_format {
         impl Format for $packed {
             type Record = Q8;
             const RECORDS: usize = 2;
+            const HEADER: usize = 1;
             const IN_REGISTERS: usize = 12;
 
             #[inline(always)]
@@ -157,18 +145,25 @@ macro_rules! offset_format {
                 records: &[Q8],
                 sums: &mut [S::F; N],
             ) {
-                prefetch(&self.d, PREFETCH);
                 for j in 0..2 {
-                    let x = &records[j * N..][..N];
-                    let lines = &self.quants[j];
-                    for line in lines {
-                        prefetch(line, PREFETCH);
-                    }
+                    ask_header(self, j);
+                    let (lines, x) = (&self.quants[j], rows::<Q8, N>(records, j));
+                    let quants = Quants::of(x, 0);
                     let d = simd.f_from_f16(&self.d[j]);
-                    each_sum!(S, simd, N, T, $lines(lines), &x[T].quants, x[T].$start(), |a| {
-                        let scale = simd.f_mul(d, simd.f_splat(x[T].scale));
-                        sums[T] = simd.f_fma(simd.f_from_i(a), scale, sums[T]);
-                    });
+                    each_sum!(
+                        S,
+                        simd,
+                        N,
+                        T,
+                        $lines(lines),
+                        quants.row(T),
+                        x[T].$start(),
+                        Ahead(lines),
+                        |a| {
+                            let scale = simd.f_mul(d, simd.f_splat(x[T].scale));
+                            sums[T] = simd.f_fma(simd.f_from_i(a), scale, sums[T]);
+                        }
+                    );
                     in_memory::<S, _, N>(sums);
                 }
             }
@@ -200,24 +195,31 @@ impl Q8 {
 impl Format for PackedQ4_1 {
     type Record = Q8;
     const RECORDS: usize = 2;
+    const HEADER: usize = 2;
     const IN_REGISTERS: usize = 12;
 
     #[inline(always)]
     fn accumulate<S: Simd, const N: usize>(&self, simd: S, records: &[Q8], sums: &mut [S::F; N]) {
-        prefetch(&self.d, PREFETCH);
-        prefetch(&self.m, PREFETCH);
         for j in 0..2 {
-            let x = &records[j * N..][..N];
-            let lines = &self.quants[j];
-            for line in lines {
-                prefetch(line, PREFETCH);
-            }
+            ask_header(self, j);
+            let (lines, x) = (&self.quants[j], rows::<Q8, N>(records, j));
+            let quants = Quants::of(x, 0);
             let (d, m) = (simd.f_from_f16(&self.d[j]), simd.f_from_f16(&self.m[j]));
-            each_sum!(S, simd, N, T, Nibbles(lines), &x[T].quants, Start::at(0), |a| {
-                let scale = simd.f_mul(d, simd.f_splat(x[T].scale));
-                let sum = simd.f_fma(simd.f_from_i(a), scale, sums[T]);
-                sums[T] = simd.f_fma(m, simd.f_splat(x[T].scaled_sum), sum);
-            });
+            each_sum!(
+                S,
+                simd,
+                N,
+                T,
+                Nibbles(lines),
+                quants.row(T),
+                Start::at(0),
+                Ahead(lines),
+                |a| {
+                    let scale = simd.f_mul(d, simd.f_splat(x[T].scale));
+                    let sum = simd.f_fma(simd.f_from_i(a), scale, sums[T]);
+                    sums[T] = simd.f_fma(m, simd.f_splat(x[T].scaled_sum), sum);
+                }
+            );
             in_memory::<S, _, N>(sums);
         }
     }
@@ -228,6 +230,7 @@ macro_rules! float_format {
         impl Format for $packed {
             type Record = Floats;
             const RECORDS: usize = 1;
+            const HEADER: usize = 0;
             const IN_REGISTERS: usize = 12;
 
             #[inline(always)]
@@ -237,7 +240,7 @@ macro_rules! float_format {
                 records: &[Floats],
                 sums: &mut [S::F; N],
             ) {
-                let x = &records[..N];
+                let x = rows::<Floats, N>(records, 0);
                 // Rows whose sums are in registers at once; the weights stay in the cache.
                 let rows = const { if S::PAIRS_FIRST { 5 } else { N } };
                 each_row!(N, PART, {
@@ -245,7 +248,7 @@ macro_rules! float_format {
                         for c in 0..32 {
                             let w = simd.$load(&self.0[c]);
                             if PART == 0 {
-                                prefetch(&self.0[c], PREFETCH);
+                                ask_line(&self.0[c]);
                             }
                             each_row!(N, T, {
                                 if T / rows == PART {

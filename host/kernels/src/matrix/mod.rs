@@ -10,8 +10,10 @@
 //! rounding. That fixed order is what makes a row's result independent of the
 //! pass (law 1).
 
+mod ahead;
 mod formats;
 mod lines;
+mod quants;
 mod sums;
 
 use std::ops::Range;
@@ -27,10 +29,6 @@ use formats::Format;
 /// Measured with two threads, the size in turns: 50,000 to 200,000 differ by less than
 /// the runs do.
 const CACHED_WEIGHTS: usize = 100_000;
-
-/// Bytes ahead of the kernel that weights are asked for. Measured: the largest
-/// single gain of all that was tried for the kernels.
-pub(crate) const PREFETCH: usize = 8192;
 
 /// A packed matrix.
 #[derive(Debug, Clone, Copy)]

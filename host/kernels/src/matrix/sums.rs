@@ -3,8 +3,9 @@
 //! They are exact, so that an instruction set may add in whatever order its registers
 //! favour: all of them agree in every bit.
 
+use super::ahead::Ahead;
 use super::lines::Lines;
-use crate::simd::Simd;
+use crate::simd::{Simd, here};
 
 /// Repeats `body` for each row of a tile of `n`, with the row as a constant, so
 /// that arrays of sums become registers.
@@ -20,7 +21,7 @@ pub(super) use each_row;
 
 /// For each row `$t` of a tile of `$n`, its products with a sub-block as `$sum`: the
 /// quants `$x` times the lines `$w`, and `$start`, which is where the sum of weights
-/// that are stored too large begins.
+/// that are stored too large begins. Meanwhile `$ahead` asks for what comes later.
 ///
 /// Where products are summed in pairs first, two registers make a line or a row's sum,
 /// and sixteen are all there are. Up to four rows keep their sums there, and each line is
@@ -30,13 +31,14 @@ pub(super) use each_row;
 macro_rules! each_sum {
     (
         $s:ident, $simd:ident, $n:ident, $t:ident,
-        $w:expr, $x:expr, $start:expr, |$sum:ident| $body:block
+        $w:expr, $x:expr, $start:expr, $ahead:expr, |$sum:ident| $body:block
     ) => {
         let w = $w;
         if !$s::PAIRS_FIRST {
             let lines = some($simd, &w, 0);
             each_row!($n, $t, {
-                let $sum = dots($simd, &w, $simd.i_splat($start.sum), &lines, $x);
+                let start = $simd.i_splat($start.sum);
+                let $sum = dots::<_, _, _, $n>($simd, &w, start, &lines, $x, ($ahead, $t));
                 $body
             });
         } else if $n <= FEW_ROWS && fours(&w) > 1 {
@@ -52,6 +54,7 @@ macro_rules! each_sum {
             line_by_line($simd, &w, &quants, &mut sums);
             each_row!($n, $t, {
                 let $sum = sums[$t].0;
+                $ahead.ask($t, $n);
                 $body
             });
         } else {
@@ -85,6 +88,7 @@ macro_rules! each_sum {
                     (_, false) => (sums[$t], $simd.p_zero()),
                 };
                 let ($sum, _) = some_lines($simd, &w, &lines, last, $x, so_far);
+                $ahead.ask($t, $n);
                 $body
             });
         }
@@ -166,14 +170,16 @@ pub(super) fn some<S: Simd, W: Lines<L>, const L: usize, const M: usize>(
     lines
 }
 
-/// Adds a row's products with all lines, in fours.
+/// Adds a row's products with all lines, in fours, and asks for the row's part of what
+/// lies ahead, of a tile of `N`.
 #[inline(always)]
-pub(super) fn dots<S: Simd, W: Lines<L>, const L: usize>(
+pub(super) fn dots<S: Simd, W: Lines<L>, const L: usize, const N: usize>(
     simd: S,
     _: &W,
     mut sum: S::I,
     lines: &[S::B; L],
-    x: &[[i8; 4]; L],
+    mut x: &[[i8; 4]; L],
+    (ahead, row): (Ahead<'_>, usize),
 ) -> S::I {
     each_row!(L, I, {
         sum = if W::BIASED {
@@ -181,6 +187,9 @@ pub(super) fn dots<S: Simd, W: Lines<L>, const L: usize>(
         } else {
             simd.dot(sum, lines[I], x[I])
         };
+        if ahead.ask(row * L + I, N * L) {
+            x = here(x);
+        }
     });
     sum
 }
