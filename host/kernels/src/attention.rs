@@ -15,7 +15,7 @@
 use crate::elementwise::exp;
 use crate::matrix::Tiles;
 use crate::shared::{Shared, SharedRows};
-use crate::simd::{Isa, Kernel, LANES, Simd};
+use crate::simd::{Isa, Kernel, LANES, Simd, prefetch};
 
 /// Positions in a cache block.
 pub const BLOCK: usize = 128;
@@ -189,6 +189,7 @@ impl Kernel for Run<'_, '_> {
             // SAFETY: `attend`'s caller promises that nobody writes the blocks.
             let block = unsafe { work.blocks[b].read(work.offset, part) };
             let (k, v) = block.split_at(BLOCK * width);
+            let next = work.blocks.get(b + 1).unwrap_or(&work.blocks[b]).part(work.offset, part);
             for (first, n) in Tiles::new(queries, S::QUERIES).iter() {
                 let states = &mut scratch.states[first..first + n];
                 let (low, high) = work.look(first, b * BLOCK, states);
@@ -202,9 +203,9 @@ impl Kernel for Run<'_, '_> {
                 let range = (low / (2 * LANES), high.div_ceil(2 * LANES));
                 macro_rules! tile {
                     ($n:literal, $lines:literal) => {{
-                        score::<S, $n, $lines>(simd, q, k, range, scores);
+                        score::<S, $n, $lines>(simd, q, (k, v), range, scores);
                         weigh::<S, $n>(simd, states, range, scores, sums);
-                        gather_values::<S, $n, $lines>(simd, scores, v, range, sums);
+                        gather_values::<S, $n, $lines>(simd, scores, (v, next), range, sums);
                     }};
                 }
                 // Tiles wider than the instruction set's never come: `Tiles` bounds them.
@@ -292,7 +293,7 @@ macro_rules! each_query {
 fn score<S: Simd, const N: usize, const L: usize>(
     simd: S,
     q: &[f32],
-    k: &[u16],
+    (k, v): (&[u16], &[u16]),
     range: (usize, usize),
     scores: &mut [[f32; BLOCK]],
 ) {
@@ -305,7 +306,11 @@ fn score<S: Simd, const N: usize, const L: usize>(
         let lines = first.as_chunks::<LANES>().0.iter().zip(second.as_chunks::<LANES>().0);
         let mut a = [simd.f_splat(0.0); N];
         let mut b = [simd.f_splat(0.0); N];
-        for ((first, second), q) in lines.zip(q.as_chunks::<N>().0) {
+        let values = v[line * LANES * width..].as_chunks::<{ 2 * LANES }>().0;
+        for (i, ((first, second), q)) in lines.zip(q.as_chunks::<N>().0).enumerate() {
+            if L == 2 || i % 2 == 0 {
+                prefetch(&values[i * L / 2]);
+            }
             let (first, second) = (simd.f_from_f16(first), simd.f_from_f16(second));
             each_query!(N, T, {
                 let q = simd.f_splat(q[T]);
@@ -384,7 +389,7 @@ fn weigh<S: Simd, const N: usize>(
 fn gather_values<S: Simd, const N: usize, const L: usize>(
     simd: S,
     weights: &[[f32; BLOCK]],
-    v: &[u16],
+    (v, next): (&[u16], Shared<'_, u16>),
     range: (usize, usize),
     sums: &mut [f32],
 ) {
@@ -395,6 +400,7 @@ fn gather_values<S: Simd, const N: usize, const L: usize>(
         let mut b = [simd.f_splat(0.0); N];
         for position in range.0 * 2 * LANES..range.1 * 2 * LANES {
             let line = v[position * width + column..].as_chunks::<LANES>().0;
+            next.ask(column * BLOCK + position * L * LANES);
             let (first, second) = (simd.f_from_f16(&line[0]), simd.f_from_f16(&line[L - 1]));
             each_query!(N, T, {
                 let weight = simd.f_splat(weights[T][position]);

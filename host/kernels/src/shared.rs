@@ -7,7 +7,7 @@
 
 use std::marker::PhantomData;
 
-use crate::simd::LANES;
+use crate::simd::{LANES, prefetch};
 
 /// `T`s that several threads share. Copies of a view see the same memory.
 pub struct Shared<'a, T> {
@@ -81,6 +81,12 @@ impl<'a, T> Shared<'a, T> {
         assert!(start <= self.length && length <= self.length - start, "past the end");
         // SAFETY: in bounds; that nobody else uses it is the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.at.add(start), length) }
+    }
+
+    /// Asks for the cache line of an item, which need not be there.
+    #[inline(always)]
+    pub(crate) fn ask(&self, item: usize) {
+        prefetch(self.at.wrapping_add(item));
     }
 
     /// The same memory seen as items of another type.

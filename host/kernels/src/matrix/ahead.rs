@@ -16,7 +16,7 @@ const AHEAD: usize = 8192;
 /// Asks for the line ahead of the one at `at`.
 #[inline(always)]
 pub(super) fn ask_line<T>(at: &T) {
-    prefetch(at, AHEAD);
+    prefetch(std::ptr::from_ref(at).wrapping_byte_add(AHEAD));
 }
 
 /// What lies ahead of the lines of a sub-block.

@@ -72,7 +72,7 @@ macro_rules! k_format {
                 let d = simd.f_from_f16(&self.d);
                 for j in 0..8 {
                     ask_header(self, j);
-                    let (lines, quants) = (&self.quants[j], Quants::of(x, j));
+                    let (lines, quants) = (&self.quants[j], Quants::of(simd, x, j));
                     let scale = simd.f_mul(simd.f_from_u8(&self.scales[j]), d);
                     each_sum!(
                         S,
@@ -115,7 +115,7 @@ impl Format for PackedQ6K {
         let d = simd.f_load(&self.d);
         for j in 0..16 {
             ask_header(self, j);
-            let (lines, quants) = (&self.quants[j], Quants::of(x, j));
+            let (lines, quants) = (&self.quants[j], Quants::of(simd, x, j));
             let scale = simd.f_mul(simd.f_from_i8(&self.scales[j]), d);
             let start =
                 |row: usize| Start { sum: x[row].minus_32[j], pairs: x[row].minus_32_pairs[j] };
@@ -148,7 +148,7 @@ macro_rules! offset_format {
                 for j in 0..2 {
                     ask_header(self, j);
                     let (lines, x) = (&self.quants[j], rows::<Q8, N>(records, j));
-                    let quants = Quants::of(x, 0);
+                    let quants = Quants::of(simd, x, 0);
                     let d = simd.f_from_f16(&self.d[j]);
                     each_sum!(
                         S,
@@ -203,7 +203,7 @@ impl Format for PackedQ4_1 {
         for j in 0..2 {
             ask_header(self, j);
             let (lines, x) = (&self.quants[j], rows::<Q8, N>(records, j));
-            let quants = Quants::of(x, 0);
+            let quants = Quants::of(simd, x, 0);
             let (d, m) = (simd.f_from_f16(&self.d[j]), simd.f_from_f16(&self.m[j]));
             each_sum!(
                 S,

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use crate::activation::{Q8, Q8K};
-use crate::simd::one_base;
+use crate::simd::{Simd, one_base};
 
 /// Rounded columns of a row, of which the quants come first.
 pub(super) trait Record {
@@ -25,8 +25,8 @@ impl Record for Q8 {
     };
 }
 
-/// The same `L` times four columns of `N` rows, all addressed from one register by
-/// constants: see [`one_base`].
+/// The same `L` times four columns of `N` rows; where products are made with quants in
+/// memory, all addressed from one register by constants: see [`one_base`].
 #[derive(Clone, Copy)]
 pub(super) struct Quants<'a, R, const L: usize, const N: usize> {
     /// Those of the first row.
@@ -40,10 +40,12 @@ impl<'a, R: Record, const L: usize, const N: usize> Quants<'a, R, L, N> {
     /// # Panics
     /// When a record has none such.
     #[inline(always)]
-    pub fn of(rows: &'a [R; N], part: usize) -> Self {
+    pub fn of<S: Simd>(_: S, rows: &'a [R; N], part: usize) -> Self {
         assert!((part + 1) * L <= R::FOURS, "beyond a record's quants");
         let first = std::ptr::from_ref(rows).cast::<[[i8; 4]; L]>().wrapping_add(part);
-        Self { first: one_base(first), rows: PhantomData }
+        // Pairs are made of quants that were loaded before.
+        let first = if S::PAIRS_FIRST { first } else { one_base(first) };
+        Self { first, rows: PhantomData }
     }
 
     /// Those of row `row`.

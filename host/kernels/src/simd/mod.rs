@@ -258,20 +258,19 @@ impl Isa {
     }
 }
 
-/// Asks for the cache line `ahead` bytes past `at`, into the second-level cache:
+/// Asks for the cache line at `at`, which may point anywhere, into the second-level cache:
 /// the first level belongs to the activations. A hint, without effect elsewhere.
 #[inline(always)]
-pub(crate) fn prefetch<T>(at: &T, ahead: usize) {
+pub(crate) fn prefetch<T>(at: *const T) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        let line = std::ptr::from_ref(at).cast::<i8>().wrapping_add(ahead);
         // SAFETY: a prefetch reads nothing that the program can see and does not
         // fault, wherever it points.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(line) };
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) };
     }
     #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-    let _ = (at, ahead);
+    let _ = at;
 }
 
 /// The same pointer, of which the compiler knows no more than that, and a place that it
