@@ -24,11 +24,12 @@ pub(super) fn ask_line<T>(at: &T) {
 pub(super) struct Ahead<'a>(pub &'a [[u8; 64]]);
 
 impl Ahead<'_> {
-    /// Asks for what is due after step `step` of `all`: in all steps, for all lines.
-    /// Whether it was any.
+    /// Asks for what is due after step `step` of `all`: the first line after the first one,
+    /// all of them after all. Whether it was any. A little early is better than a little
+    /// late: the other way round, four and eight rows take some 4 % longer.
     #[inline(always)]
     pub fn ask(self, step: usize, all: usize) -> bool {
-        let due = |steps: usize| steps * self.0.len() / all;
+        let due = |steps: usize| (steps * self.0.len()).div_ceil(all);
         let lines = &self.0[due(step)..due(step + 1)];
         lines.iter().for_each(ask_line);
         !lines.is_empty()
