@@ -98,10 +98,12 @@ fn run(check: bool, only: &[String], choice: ToolchainChoice) -> Result<()> {
     let toolchain = Toolchain::find(choice)?;
     println!("building with {toolchain}");
     if check {
-        policies::check(&workspace, &names, &toolchain)
-    } else {
-        policies::rebuild(&workspace, &names, &toolchain)
+        return policies::check(&workspace, &names, &toolchain);
     }
+    if matches!(choice, ToolchainChoice::Auto) {
+        policies::ensure_same_toolchain(&workspace, &names, &toolchain)?;
+    }
+    policies::rebuild(&workspace, &names, &toolchain)
 }
 
 /// Makes a component of the module in a file. `world`: the folder of its WIT

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use aio_policy_build::{TARGET, Toolchain, componentize};
+use aio_policy_build::{Builder, TARGET, Toolchain, componentize};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::Workspace;
@@ -24,6 +24,31 @@ pub(crate) fn select(only: &[String]) -> Result<Vec<&'static str>> {
         })
     };
     only.iter().map(find).collect()
+}
+
+/// That what is shipped was built with this kind of toolchain, as far as anything is. Which
+/// one a machine happens to have must not decide: one's standard library makes components
+/// larger by a tenth.
+pub(crate) fn ensure_same_toolchain(
+    workspace: &Workspace,
+    names: &[&str],
+    toolchain: &Toolchain,
+) -> Result<()> {
+    same_toolchain(&Checksums::read(&workspace.prebuilt())?, names, &toolchain.builder)
+}
+
+fn same_toolchain(checksums: &Checksums, names: &[&str], builder: &Builder) -> Result<()> {
+    for name in names {
+        let Some(entry) = checksums.get(name) else { continue };
+        let (shipped, here) = (&entry.builder.toolchain, &builder.toolchain);
+        ensure!(
+            shipped == here,
+            "{name} is shipped as {shipped}'s toolchain builds it, and this machine has only \
+             {here}'s, which builds another: install {shipped}'s, or say `cargo xtask policies \
+             --toolchain {here}` to ship what that one builds"
+        );
+    }
+    Ok(())
 }
 
 /// Builds the policies into `policies/prebuilt` and writes their checksums.
@@ -149,5 +174,22 @@ mod tests {
             select(&["fxed".into()]).unwrap_err().to_string(),
             "there is no policy \"fxed\": --only takes aio or fixed or goodput"
         );
+    }
+
+    #[test]
+    fn a_policy_is_not_rebuilt_with_another_toolchain_unasked() {
+        let builder = |toolchain: &str, compiler: &str| Builder {
+            toolchain: toolchain.into(),
+            compiler: compiler.into(),
+            linker: "LLD 1".into(),
+        };
+        let mut checksums = Checksums::default();
+        checksums.set("fixed", Entry::of(b"component", &builder("debian", "rustc 1")));
+        let names = ["new", "fixed"];
+        assert!(same_toolchain(&checksums, &names, &builder("debian", "rustc 2")).is_ok());
+        let refusal = same_toolchain(&checksums, &names, &builder("rustup", "rustc 1"));
+        let refusal = refusal.unwrap_err().to_string();
+        assert!(refusal.contains("fixed") && refusal.contains("--toolchain rustup"), "{refusal}");
+        assert!(same_toolchain(&checksums, &["new"], &builder("rustup", "rustc 1")).is_ok());
     }
 }
