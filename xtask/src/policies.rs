@@ -43,9 +43,9 @@ fn same_toolchain(checksums: &Checksums, names: &[&str], builder: &Builder) -> R
         let (shipped, here) = (&entry.builder.toolchain, &builder.toolchain);
         ensure!(
             shipped == here,
-            "{name} is shipped as {shipped}'s toolchain builds it, and this machine has only \
-             {here}'s, which builds another: install {shipped}'s, or say `cargo xtask policies \
-             --toolchain {here}` to ship what that one builds"
+            "{name} is shipped as {shipped}'s toolchain builds it, and {here}'s, which would be \
+             taken here, builds another: say `cargo xtask policies --toolchain {shipped}` (and \
+             install that), or `--toolchain {here}` to ship what that one builds"
         );
     }
     Ok(())

@@ -189,6 +189,7 @@ impl Kernel for Run<'_, '_> {
             // SAFETY: `attend`'s caller promises that nobody writes the blocks.
             let block = unsafe { work.blocks[b].read(work.offset, part) };
             let (k, v) = block.split_at(BLOCK * width);
+            // Asked for meanwhile; after the last one it is this one again.
             let next = work.blocks.get(b + 1).unwrap_or(&work.blocks[b]).part(work.offset, part);
             for (first, n) in Tiles::new(queries, S::QUERIES).iter() {
                 let states = &mut scratch.states[first..first + n];
@@ -288,7 +289,8 @@ macro_rules! each_query {
 }
 
 /// Scores of `N` queries with the positions of `range`, in units of two lines: one or two
-/// lines (`L`) at a time, as registers hold their sums. No score depends on which.
+/// lines (`L`) at a time, as registers hold their sums. No score depends on which. While
+/// it reads keys (`k`), it asks for as many bytes of the same positions' values (`v`).
 #[inline(always)]
 fn score<S: Simd, const N: usize, const L: usize>(
     simd: S,
@@ -384,7 +386,8 @@ fn weigh<S: Simd, const N: usize>(
 }
 
 /// Adds the weighted values of a block's positions to the sums: of one or two lines of
-/// components (`L`) at a time.
+/// components (`L`) at a time. While it reads values (`v`), it asks for as many bytes of
+/// the next block's keys.
 #[inline(always)]
 fn gather_values<S: Simd, const N: usize, const L: usize>(
     simd: S,

@@ -26,7 +26,8 @@ impl Record for Q8 {
 }
 
 /// The same `L` times four columns of `N` rows; where products are made with quants in
-/// memory, all addressed from one register by constants: see [`one_base`].
+/// memory, all addressed from one register by constants: see [`one_base`]. (Measured: with a
+/// register for each row, which needs no pointer here, eight rows of Q4_K take 5 % longer.)
 #[derive(Clone, Copy)]
 pub(super) struct Quants<'a, R, const L: usize, const N: usize> {
     /// Those of the first row.
