@@ -140,14 +140,15 @@ fn products(criterion: &mut Criterion) {
                     let tiles = records.tiles;
                     let view = Shared::new(records.memory.bytes_mut());
                     let floats = Shared::new(&mut out);
-                    let out = SharedRows { floats, stride: matrix.rows };
+                    let out = SharedRows::new(floats, matrix.rows);
                     bencher.iter(|| {
                         let at_a_time = matrix.groups_at_a_time();
                         for start in (0..groups).step_by(at_a_time) {
                             let part = start..(start + at_a_time).min(groups);
-                            // SAFETY: one thread, and the views are the only users.
-                            unsafe {
-                                product(isa, matrix, part, view, tiles, out, Epilogue::Store);
+                            for tile in tiles.iter() {
+                                let (part, ending) = (part.clone(), Epilogue::Store);
+                                // SAFETY: one thread, and the views are the only users.
+                                unsafe { product(isa, matrix, part, view, tile, out, ending) };
                             }
                         }
                     });
@@ -185,8 +186,8 @@ fn attention(criterion: &mut Criterion) {
                 window: usize::MAX,
                 blocks: &blocks,
                 offset: 0,
-                q: SharedRows { floats: Shared::new(&mut q), stride },
-                out: SharedRows { floats: Shared::new(&mut out), stride },
+                q: SharedRows::new(Shared::new(&mut q), stride),
+                out: SharedRows::new(Shared::new(&mut out), stride),
                 column: 0,
                 row: 0,
                 rows,

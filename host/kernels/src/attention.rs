@@ -13,7 +13,7 @@
 //! a row's result is the same bits whatever rows share its tile (law 1).
 
 use crate::elementwise::exp;
-use crate::matrix::Tiles;
+use crate::matrix::{Tile, Tiles};
 use crate::shared::{Shared, SharedRows};
 use crate::simd::{Isa, Kernel, LANES, Simd, prefetch};
 
@@ -191,7 +191,7 @@ impl Kernel for Run<'_, '_> {
             let (k, v) = block.split_at(BLOCK * width);
             // Asked for meanwhile; after the last one it is this one again.
             let next = work.blocks.get(b + 1).unwrap_or(&work.blocks[b]).part(work.offset, part);
-            for (first, n) in Tiles::new(queries, S::QUERIES).iter() {
+            for Tile { first, rows: n } in Tiles::new(queries, S::QUERIES).iter() {
                 let states = &mut scratch.states[first..first + n];
                 let (low, high) = work.look(first, b * BLOCK, states);
                 if low >= high {
@@ -233,13 +233,13 @@ impl Attend<'_> {
     #[inline(always)]
     fn gather(&self, tile: usize, to: &mut [f32]) {
         let (width, queries) = (self.head_width, self.rows * self.group);
-        for (first, n) in Tiles::new(queries, tile).iter() {
+        for Tile { first, rows: n } in Tiles::new(queries, tile).iter() {
             let tile = &mut to[first * width..][..n * width];
             for i in 0..n {
                 let (row, head) = ((first + i) / self.group, (first + i) % self.group);
                 let column = self.column + head * width;
                 // SAFETY: `attend`'s caller promises that nobody writes the queries.
-                let q = unsafe { self.q.read(self.row + row, column + width) };
+                let q = unsafe { self.q.read(self.row + row, 0, column + width) };
                 for (d, &q) in q[column..].iter().enumerate() {
                     tile[d * n + i] = q * self.scale;
                 }

@@ -50,20 +50,21 @@ impl Kernel for RmsNorm<'_> {
     }
 }
 
-/// `gate = f(gate) * up`.
+/// `out = f(gate) * up`.
 ///
 /// # Panics
 /// When the lengths differ or are no multiple of 16.
-pub fn gated(isa: Isa, f: Gate, gate: &mut [f32], up: &[f32]) {
-    assert_eq!(gate.len(), up.len(), "rows of different lengths");
+pub fn gated(isa: Isa, f: Gate, gate: &[f32], up: &[f32], out: &mut [f32]) {
+    assert!(gate.len() == up.len() && up.len() == out.len(), "rows of different lengths");
     assert!(gate.len().is_multiple_of(LANES), "a row of {} floats", gate.len());
-    isa.run(Gated { f, gate, up });
+    isa.run(Gated { f, gate, up, out });
 }
 
 struct Gated<'a> {
     f: Gate,
-    gate: &'a mut [f32],
+    gate: &'a [f32],
     up: &'a [f32],
+    out: &'a mut [f32],
 }
 
 impl Kernel for Gated<'_> {
@@ -71,8 +72,8 @@ impl Kernel for Gated<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let up = self.up.as_chunks::<LANES>().0;
-        for (gate, up) in self.gate.as_chunks_mut::<LANES>().0.iter_mut().zip(up) {
+        let gates = self.gate.as_chunks::<LANES>().0.iter().zip(self.up.as_chunks::<LANES>().0);
+        for ((gate, up), out) in gates.zip(self.out.as_chunks_mut::<LANES>().0) {
             let x = simd.f_load(gate);
             let exponent = match self.f {
                 Gate::Silu => simd.f_sub(simd.f_splat(0.0), x),
@@ -86,7 +87,7 @@ impl Kernel for Gated<'_> {
             };
             let one = simd.f_splat(1.0);
             let activated = simd.f_div(x, simd.f_add(one, exp(simd, exponent)));
-            simd.f_store(simd.f_mul(activated, simd.f_load(up)), gate);
+            simd.f_store(simd.f_mul(activated, simd.f_load(up)), out);
         }
     }
 }

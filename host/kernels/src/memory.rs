@@ -21,10 +21,16 @@ pub struct OutOfMemory {
     pub reason: String,
 }
 
-/// Zeroed bytes, 64-byte aligned.
+/// Zeroed bytes, 64-byte aligned. By default none.
 pub struct Memory {
     storage: Storage,
     length: usize,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self { storage: Storage::Lines(Vec::new()), length: 0 }
+    }
 }
 
 enum Storage {

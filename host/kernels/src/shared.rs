@@ -115,16 +115,32 @@ impl<'a, T> Shared<'a, T> {
     }
 }
 
-/// Rows of f32 in shared memory, `stride` floats apart.
+/// Rows of f32 in shared memory, `stride` floats apart: whole ones, or a part of each.
 #[derive(Clone, Copy)]
 pub struct SharedRows<'a> {
-    /// The memory.
-    pub floats: Shared<'a, f32>,
-    /// Floats from one row's beginning to the next's.
-    pub stride: usize,
+    floats: Shared<'a, f32>,
+    stride: usize,
+    /// Row and column that the memory begins with.
+    origin: (usize, usize),
 }
 
 impl<'a> SharedRows<'a> {
+    /// Whole rows, from the first on, that begin `stride` floats after each other.
+    pub fn new(floats: Shared<'a, f32>, stride: usize) -> Self {
+        Self { floats, stride, origin: (0, 0) }
+    }
+
+    /// The same memory, as that of rows from `row` and columns from `column` on.
+    pub fn from(self, row: usize, column: usize) -> Self {
+        Self { origin: (row, column), ..self }
+    }
+
+    /// Where a float is.
+    #[inline(always)]
+    fn index(&self, row: usize, column: usize) -> usize {
+        (row - self.origin.0) * self.stride + column - self.origin.1
+    }
+
     /// Sixteen floats of a row, to write.
     ///
     /// # Safety
@@ -133,21 +149,21 @@ impl<'a> SharedRows<'a> {
     #[allow(clippy::mut_from_ref)] // As for Shared::write.
     pub unsafe fn lanes(&self, row: usize, column: usize) -> &'a mut [f32; LANES] {
         // SAFETY: the caller's promise.
-        let part = unsafe { self.floats.write(row * self.stride + column, LANES) };
+        let part = unsafe { self.floats.write(self.index(row, column), LANES) };
         match part.first_chunk_mut() {
             Some(lanes) => lanes,
             None => unreachable!("the part has LANES floats"),
         }
     }
 
-    /// The first `columns` floats of a row, to read.
+    /// `columns` floats of a row from `start` on, to read.
     ///
     /// # Safety
     /// As for [`Shared::read`].
     #[inline(always)]
-    pub unsafe fn read(&self, row: usize, columns: usize) -> &'a [f32] {
+    pub unsafe fn read(&self, row: usize, start: usize, columns: usize) -> &'a [f32] {
         // SAFETY: the caller's promise.
-        unsafe { self.floats.read(row * self.stride, columns) }
+        unsafe { self.floats.read(self.index(row, start), columns) }
     }
 
     /// `columns` floats of a row from `start` on, to write.
@@ -158,6 +174,6 @@ impl<'a> SharedRows<'a> {
     #[allow(clippy::mut_from_ref)] // As for Shared::write.
     pub unsafe fn write(&self, row: usize, start: usize, columns: usize) -> &'a mut [f32] {
         // SAFETY: the caller's promise.
-        unsafe { self.floats.write(row * self.stride + start, columns) }
+        unsafe { self.floats.write(self.index(row, start), columns) }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use aio_kernels::matrix::{Tiles, share};
+use aio_kernels::matrix::{Tile, Tiles, share};
 use aio_kernels::memory::Memory;
 use aio_kernels::pool::Pool;
 use aio_kernels::shared::{Shared, SharedRows};
@@ -246,7 +246,7 @@ proptest! {
         let tiles = Tiles::new(rows, largest);
         let mut next = 0;
         let (mut least, mut most) = (usize::MAX, 0);
-        for (first, n) in tiles.iter() {
+        for Tile { first, rows: n } in tiles.iter() {
             prop_assert_eq!(first, next);
             prop_assert!(n >= 1 && n <= largest);
             (least, most) = (least.min(n), most.max(n));
@@ -304,13 +304,14 @@ fn pieces_of_shared_memory_stay_within_it() {
     let mut floats = [1.0f32, 2.0, 3.0, 4.0];
     let view = Shared::new(&mut floats);
     assert!(view.len() == 4 && !view.is_empty());
-    let rows = SharedRows { floats: view, stride: 2 };
+    let rows = SharedRows::new(view, 2);
     // SAFETY: one thread, and no piece outlives its assertion.
     unsafe {
         assert_eq!(view.read(1, 2), [2.0, 3.0]);
         assert_eq!(view.read(4, 0), [0.0; 0]);
         assert_eq!(view.part(2, 2).read(1, 1), [4.0]);
-        assert_eq!(rows.read(1, 2), [3.0, 4.0]);
+        assert_eq!(rows.read(1, 0, 2), [3.0, 4.0]);
+        assert_eq!(rows.from(7, 3).read(8, 4, 1), [4.0]);
         view.write(3, 1)[0] = 5.0;
         rows.write(1, 0, 1)[0] = 6.0;
         assert_eq!(view.cast::<[f32; 2]>().read(1, 1), [[6.0, 5.0]]);

@@ -228,7 +228,8 @@ proptest! {
         let part = random.below(parts);
         let groups = aio_kernels::matrix::share(weights.groups(), part, parts);
         let ours = groups.start * GROUP..groups.end * GROUP;
-        for epilogue in [Epilogue::Store, Epilogue::Bias(&bias), Epilogue::Accumulate] {
+        let stored = [Epilogue::Store, Epilogue::Stream];
+        for epilogue in stored.into_iter().chain([Epilogue::Bias(&bias), Epilogue::Accumulate]) {
             let mut out = Out { floats: before.clone(), stride: plain.stride };
             multiply(isa, &weights, groups.clone(), &mut records, &mut out, epilogue);
             for row in 0..n {
@@ -236,7 +237,7 @@ proptest! {
                     let (sum, old) = (plain.row(row)[column], before[row * plain.stride + column]);
                     let expected = match epilogue {
                         _ if !ours.contains(&column) => old,
-                        Epilogue::Store => sum,
+                        Epilogue::Store | Epilogue::Stream => sum,
                         Epilogue::Bias(bias) => sum + bias[column],
                         Epilogue::Accumulate => old + sum,
                     };

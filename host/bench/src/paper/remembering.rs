@@ -261,13 +261,15 @@ impl ResidentModel for Remembering {
         let mut shared = lock(&shared);
         for of_one in rows.chunk_by(|a, b| a.kv == b.kv) {
             let before = self.sequences.get(&of_one[0].kv).map_or(0, |s| s.tokens.len());
-            match self.take_in(&mut shared, of_one) {
-                Ok(found) => {
-                    for row in found {
-                        let vocabulary = shared.description.vocabulary;
-                        logits.append(vocabulary, 1)[..vocabulary].copy_from_slice(&row);
-                    }
+            let vocabulary = shared.description.vocabulary;
+            let taken = self.take_in(&mut shared, of_one).and_then(|found| {
+                for row in found {
+                    logits.append(vocabulary, 1)?[..vocabulary].copy_from_slice(&row);
                 }
+                Ok(())
+            });
+            match taken {
+                Ok(()) => {}
                 Err(error) => {
                     // Sequences before this one have gone on; they go back as well.
                     let Some(sequence) = self.sequences.get_mut(&of_one[0].kv) else {

@@ -60,6 +60,9 @@ pub enum Epilogue<'a> {
     /// It is stored with this added: a component for each output, padded with
     /// zeros to whole groups.
     Bias(&'a [f32]),
+    /// It is stored past the caches, for results that are more than those hold and read
+    /// much later. Otherwise what is there is read first, for nothing.
+    Stream,
     /// It is added to what is there.
     Accumulate,
 }
@@ -80,10 +83,10 @@ impl Tiles {
         Self { rows, count: rows.div_ceil(largest) }
     }
 
-    /// First row and number of rows of each tile.
-    pub fn iter(self) -> impl Iterator<Item = (usize, usize)> {
+    /// All tiles.
+    pub fn iter(self) -> impl Iterator<Item = Tile> {
         let start = move |i: usize| self.rows * i / self.count;
-        (0..self.count).map(move |i| (start(i), start(i + 1) - start(i)))
+        (0..self.count).map(move |i| Tile { first: start(i), rows: start(i + 1) - start(i) })
     }
 
     /// Where the records of a row go, of `records` a row.
@@ -95,18 +98,28 @@ impl Tiles {
     }
 }
 
+/// Rows of a pass that a kernel goes over together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tile {
+    /// The first of them.
+    pub first: usize,
+    /// How many.
+    pub rows: usize,
+}
+
 /// The groups of `total` that part `part` of `parts` has: contiguous, nearly equal.
 pub fn share(total: usize, part: usize, parts: usize) -> Range<usize> {
     total * part / parts..total * (part + 1) / parts
 }
 
-/// Multiplies the given groups of the matrix with all rows of a pass, whose
-/// records (of the layout's kind) lie in `records` as `tiles` says; results go to
-/// the groups' columns of `out`. Not more than [`Matrix::groups_at_a_time`], or
-/// the weights come from memory for each tile.
+/// Multiplies the given groups of the matrix with a tile of a pass, whose records (of
+/// the layout's kind) lie in `records` as [`Tiles`] says; results go to the tile's rows
+/// and the groups' columns of `out`. Where a pass has several tiles, let each have the
+/// same groups before the next ones come, at most [`Matrix::groups_at_a_time`], or the
+/// weights come from memory for each tile.
 ///
 /// # Safety
-/// Nobody writes the records, and nobody else uses these columns of `out`.
+/// Nobody writes the records, and nobody else uses these rows and columns of `out`.
 ///
 /// # Panics
 /// When the groups, the records or the outputs lie outside their memory, or a tile
@@ -116,7 +129,7 @@ pub unsafe fn product(
     matrix: Matrix<'_>,
     groups: Range<usize>,
     records: Shared<'_, u8>,
-    tiles: Tiles,
+    tile: Tile,
     out: SharedRows<'_>,
     epilogue: Epilogue<'_>,
 ) {
@@ -124,15 +137,13 @@ pub unsafe fn product(
     let group_bytes = layout.group_bytes(matrix.columns);
     let row_records = layout.records.records(matrix.columns);
     let weights = &matrix.packed[groups.start * group_bytes..groups.end * group_bytes];
-    for (first, rows) in tiles.iter() {
-        assert!(rows <= isa.tile(), "a tile of {rows} rows");
-        let bytes = layout.records.bytes();
-        // SAFETY: the caller's promise that nobody writes them.
-        let records =
-            unsafe { records.read(first * row_records * bytes, rows * row_records * bytes) };
-        let out = Output { out, row: first, group: groups.start, epilogue };
-        isa.run(TileProduct { matrix, weights, records, rows, out });
-    }
+    let Tile { first, rows } = tile;
+    assert!(rows <= isa.tile(), "a tile of {rows} rows");
+    let bytes = layout.records.bytes();
+    // SAFETY: the caller's promise that nobody writes them.
+    let records = unsafe { records.read(first * row_records * bytes, rows * row_records * bytes) };
+    let out = Output { out, row: first, group: groups.start, epilogue };
+    isa.run(TileProduct { matrix, weights, records, rows, out });
 }
 
 /// Where a tile's results go.
@@ -151,14 +162,18 @@ impl Output<'_> {
         // SAFETY: the promise of `product`'s caller: these columns are ours.
         let to = unsafe { self.out.lanes(self.row + row, column) };
         let value = match self.epilogue {
-            Epilogue::Store => sum,
+            Epilogue::Store | Epilogue::Stream => sum,
             Epilogue::Bias(bias) => match bias[column..].first_chunk() {
                 Some(bias) => simd.f_add(sum, simd.f_load(bias)),
                 None => sum,
             },
             Epilogue::Accumulate => simd.f_add(simd.f_load(to), sum),
         };
-        simd.f_store(value, to);
+        if let Epilogue::Stream = self.epilogue {
+            simd.f_stream(value, to);
+        } else {
+            simd.f_store(value, to);
+        }
     }
 }
 
@@ -227,6 +242,9 @@ impl TileProduct<'_> {
             sums::each_row!(N, T, {
                 self.out.put(simd, T, group, sums[T]);
             });
+        }
+        if let Epilogue::Stream = self.out.epilogue {
+            simd.end_of_stream();
         }
     }
 }

@@ -101,6 +101,22 @@ impl Simd for Avx2 {
         })
     }
     #[inline(always)]
+    fn f_stream(self, x: Self::F, to: &mut [f32; LANES]) {
+        let at = to.as_mut_ptr();
+        if at.cast::<__m256>().is_aligned() {
+            proven!({
+                _mm256_stream_ps(at, x.0);
+                _mm256_stream_ps(at.add(8), x.1);
+            });
+        } else {
+            self.f_store(x, to);
+        }
+    }
+    #[inline(always)]
+    fn end_of_stream(self) {
+        proven!(_mm_sfence());
+    }
+    #[inline(always)]
     fn f_add(self, a: Self::F, b: Self::F) -> Self::F {
         both!(_mm256_add_ps, a, b)
     }

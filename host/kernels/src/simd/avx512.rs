@@ -68,6 +68,19 @@ impl Simd for Avx512 {
         proven!(_mm512_storeu_ps(to.as_mut_ptr(), x))
     }
     #[inline(always)]
+    fn f_stream(self, x: __m512, to: &mut [f32; LANES]) {
+        let at = to.as_mut_ptr();
+        if at.cast::<__m512>().is_aligned() {
+            proven!(_mm512_stream_ps(at, x));
+        } else {
+            self.f_store(x, to);
+        }
+    }
+    #[inline(always)]
+    fn end_of_stream(self) {
+        proven!(_mm_sfence());
+    }
+    #[inline(always)]
     fn f_add(self, a: __m512, b: __m512) -> __m512 {
         proven!(_mm512_add_ps(a, b))
     }

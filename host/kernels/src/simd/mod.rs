@@ -58,6 +58,17 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn f_load(self, x: &[f32; LANES]) -> Self::F;
     /// Lanes to memory.
     fn f_store(self, x: Self::F, to: &mut [f32; LANES]);
+    /// Lanes to memory, past the caches if they begin at a cache line: without reading
+    /// what was there first. Other threads may see them only after
+    /// [`Simd::end_of_stream`].
+    #[inline(always)]
+    fn f_stream(self, x: Self::F, to: &mut [f32; LANES]) {
+        self.f_store(x, to);
+    }
+    /// After the last [`Simd::f_stream`]: what was written so comes before all that this
+    /// thread writes later.
+    #[inline(always)]
+    fn end_of_stream(self) {}
     /// `a + b`.
     fn f_add(self, a: Self::F, b: Self::F) -> Self::F;
     /// `a - b`.

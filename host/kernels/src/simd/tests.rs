@@ -10,6 +10,10 @@ struct Everything {
     x: [i8; 4],
 }
 
+/// Floats that begin at a cache line.
+#[repr(align(64))]
+struct Lines([f32; 3 * LANES]);
+
 impl Kernel for Everything {
     type Output = Vec<u32>;
 
@@ -20,6 +24,15 @@ impl Kernel for Everything {
             let mut lanes = [0.0f32; LANES];
             simd.f_store(x, &mut lanes);
             out.extend(lanes.map(f32::to_bits));
+            // In place and across two lines.
+            let mut streamed = Lines([0.0; 3 * LANES]);
+            for start in [0, LANES + 4] {
+                if let Some(to) = streamed.0[start..].first_chunk_mut() {
+                    simd.f_stream(x, to);
+                }
+            }
+            simd.end_of_stream();
+            out.extend(streamed.0.map(f32::to_bits));
         };
         let (a, b) = (simd.f_load(&self.a), simd.f_load(&self.b));
         floats(simd.f_add(a, b));

@@ -349,9 +349,12 @@ pub fn multiply(
 ) {
     let tiles = records.tiles;
     let records = Shared::new(records.memory.bytes_mut());
-    let out = SharedRows { stride: out.stride, floats: Shared::new(&mut out.floats) };
-    // SAFETY: one thread, and the views are the only users of their memory.
-    unsafe { matrix::product(isa, weights.matrix(), groups, records, tiles, out, epilogue) };
+    let out = SharedRows::new(Shared::new(&mut out.floats), out.stride);
+    let matrix = weights.matrix();
+    for tile in tiles.iter() {
+        // SAFETY: one thread, and the views are the only users of their memory.
+        unsafe { matrix::product(isa, matrix, groups.clone(), records, tile, out, epilogue) };
+    }
 }
 
 /// The product of a whole matrix with the rows of a pass, in tiles of at most

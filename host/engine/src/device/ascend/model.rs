@@ -226,7 +226,7 @@ impl ResidentModel for AscendModel {
         let wanted = self.read.len() / vocabulary;
         if wanted > 0 {
             let stride = Logits::stride(vocabulary);
-            let to = logits.append(vocabulary, wanted).chunks_exact_mut(stride);
+            let to = logits.append(vocabulary, wanted)?.chunks_exact_mut(stride);
             for (to, from) in to.zip(self.read.chunks_exact(vocabulary)) {
                 to.iter_mut().zip(from).for_each(|(to, from)| *to = from.to_f32());
             }

@@ -89,7 +89,7 @@ impl CandleModel {
             let found = found.map_err(failed("read the logits"))?;
             let vocabulary = self.description.vocabulary;
             let wanted = rows.iter().filter(|row| row.logits).count();
-            let to = logits.append(vocabulary, wanted);
+            let to = logits.append(vocabulary, wanted)?;
             let to = to.chunks_exact_mut(Logits::stride(vocabulary));
             for (to, from) in to.zip(found.chunks_exact(vocabulary)) {
                 to[..vocabulary].copy_from_slice(from);

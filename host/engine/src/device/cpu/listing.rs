@@ -28,13 +28,13 @@ fn step(plan: &Plan, weights: &Weights, step: &Step) -> ListedStep {
         }
         Step::NormQuantise { out, .. } => ("rms norm + quantise".into(), records(plan.gear, out)),
         Step::Quantise { out, .. } => ("quantise".into(), records(plan.gear, out)),
-        Step::Product { parts, gate } => {
-            let mut operation = product(parts);
-            if let Some((function, ..)) = gate {
-                operation += &format!(" + {function:?} gate");
-            }
+        Step::Product { parts } => {
             let rows: Vec<String> = parts.iter().map(|part| part.rows.to_string()).collect();
-            (operation, format!("{} x {} f32", plan.gear, rows.join(" + ")))
+            (product(parts), format!("{} x {} f32", plan.gear, rows.join(" + ")))
+        }
+        Step::Gated(gated) => {
+            let operation = format!("2 products + {:?} gate + quantise", gated.function);
+            (operation, records(plan.gear, &gated.out))
         }
         Step::RotateStore { rotations, store } => {
             let rotate = if rotations.is_empty() { "" } else { "rope" };
@@ -94,8 +94,12 @@ fn product(parts: &[Part]) -> String {
 
 /// Names and bytes of the matrices that a step reads.
 fn reads(weights: &Weights, step: &Step) -> (Vec<String>, u64) {
-    let Step::Product { parts, .. } = step else { return (Vec::new(), 0) };
-    let names = parts.iter().map(|part| weights.matrix_name(part.matrix).to_owned());
-    let bytes = parts.iter().map(|part| weights.matrix(part.matrix).packed.len() as u64);
+    let matrices: Vec<usize> = match step {
+        Step::Product { parts } => parts.iter().map(|part| part.factors.matrix).collect(),
+        Step::Gated(gated) => vec![gated.gate.matrix, gated.up.matrix],
+        _ => Vec::new(),
+    };
+    let names = matrices.iter().map(|&i| weights.matrix_name(i).to_owned());
+    let bytes = matrices.iter().map(|&i| weights.matrix(i).packed.len() as u64);
     (names.collect(), bytes.sum())
 }

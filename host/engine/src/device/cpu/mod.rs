@@ -7,6 +7,7 @@
 //! adds up each number in one fixed order, whatever the pass and the threads.
 
 pub(super) mod arena;
+mod gated;
 mod kv;
 mod listing;
 mod plan;
@@ -14,7 +15,7 @@ mod run;
 mod weights;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use aio_kernels::Isa;
@@ -139,6 +140,7 @@ impl Device for CpuDevice {
             Mutex::new(ThreadScratch {
                 row: vec![0.0; model.width.max(model.feed_forward).max(model.query_width())],
                 attention: attention::Scratch::new(model.head_width),
+                gated: gated::Scratch::new(self.isa),
             })
         };
         let shape = KvShape {
@@ -160,6 +162,7 @@ impl Device for CpuDevice {
             kv_bytes: Arc::new(AtomicU64::new(0)),
             spans: Vec::new(),
             selected: Vec::new(),
+            done: (0..gated::blocks(model.feed_forward)).map(|_| AtomicUsize::new(0)).collect(),
             scratch: (0..self.pool.threads()).map(|_| scratch()).collect(),
         }))
     }
@@ -182,6 +185,8 @@ struct CpuModel {
     // Lists that every pass needs, kept so that it need not allocate.
     spans: Vec<Span>,
     selected: Vec<usize>,
+    /// Counts within a step; 0 between passes.
+    done: Vec<AtomicUsize>,
     scratch: Vec<Mutex<ThreadScratch>>,
 }
 
@@ -223,7 +228,7 @@ impl ResidentModel for CpuModel {
         }
         self.selected.clear();
         self.selected.extend((0..rows.len()).filter(|&i| rows[i].logits));
-        self.pass(gear, rows, logits);
+        self.pass(gear, rows, logits)?;
         for span in &self.spans {
             if let Some(cache) = self.caches.get_mut(&span.kv) {
                 cache.set_length(span.position + span.rows);
@@ -290,9 +295,9 @@ impl CpuModel {
         kv
     }
 
-    /// The pass itself; all that can go wrong has been looked at.
-    fn pass(&mut self, gear: usize, rows: &[Row], logits: &mut Logits) {
-        let Some(plan) = self.plans.get(&gear) else { return };
+    /// The pass itself; but for room for logits, all that can go wrong has been looked at.
+    fn pass(&mut self, gear: usize, rows: &[Row], logits: &mut Logits) -> Result<(), DeviceError> {
+        let Some(plan) = self.plans.get(&gear) else { return Ok(()) };
         let none: &[Shared<'static, u16>] = &[];
         let nothing = Span { kv: KvId(0), first: 0, rows: 0, position: 0 };
         let mut in_place = [SpanCache { span: nothing, blocks: none }; SPANS_IN_PLACE];
@@ -308,8 +313,10 @@ impl CpuModel {
             listed = with_cache.collect();
             &listed
         };
+        // A pass that panicked may have left some.
+        self.done.iter_mut().for_each(|count| *count.get_mut() = 0);
         let stride = Logits::stride(plan.vocabulary);
-        let out = logits.append(plan.vocabulary, self.selected.len());
+        let out = logits.append(plan.vocabulary, self.selected.len())?;
         let pass = Pass {
             isa: self.isa,
             plan,
@@ -319,10 +326,12 @@ impl CpuModel {
             selected: &self.selected,
             spans,
             arena: Shared::new(self.arena.bytes_mut()),
-            logits: SharedRows { floats: Shared::new(out), stride },
+            logits: SharedRows::new(Shared::new(out), stride),
+            done: &self.done,
             scratch: &self.scratch,
         };
         self.pool.run(&|team| pass.run(team));
+        Ok(())
     }
 }
 

@@ -1,9 +1,10 @@
 //! Compiling: from a graph's operations to fused steps over one arena.
 //!
 //! What is fused, each to save a pass over memory: a norm with the rounding of its
-//! result to activation records; products that share an input (Q, K and V; gate and
-//! up) in one step; bias, residual addition and the gated activation into the
-//! product they follow; rotation with the store into the KV cache.
+//! result to activation records; products that share an input (Q, K and V) in one step;
+//! gate, up, the activation between them and the rounding of what they make; bias and
+//! residual addition into the product they follow; rotation with the store into the KV
+//! cache.
 //!
 //! Where values go is `arena`'s business.
 
@@ -47,14 +48,33 @@ pub(super) enum Ending {
     Accumulate,
 }
 
+/// What is multiplied: a matrix by index, and the rows of activations.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Factors {
+    pub matrix: usize,
+    pub records: Records,
+}
+
 /// One product of a step.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Part {
-    pub matrix: usize,
+    pub factors: Factors,
+    /// Output components.
     pub rows: usize,
-    pub records: Records,
     pub target: Target,
     pub ending: Ending,
+}
+
+/// Two products, the activated gate of which is multiplied with the other, as records
+/// for the products that read it.
+#[derive(Debug, Clone)]
+pub(super) struct Gated {
+    pub function: Gate,
+    pub gate: Factors,
+    pub up: Factors,
+    /// Where what is not made records of at once waits for that.
+    pub rows: Rows,
+    pub out: Vec<Records>,
 }
 
 /// A rotation by position.
@@ -101,8 +121,8 @@ pub(super) enum Step {
     },
     Product {
         parts: Vec<Part>,
-        gate: Option<(Gate, Rows, Rows)>,
     },
+    Gated(Gated),
     RotateStore {
         rotations: Vec<Rotation>,
         store: Option<StoreKv>,
@@ -252,23 +272,26 @@ impl Compiler<'_> {
         out: ValueId,
     ) -> Result<(), DeviceError> {
         let (x, weight) = (self.of(x)?, self.weights.index(weight)?);
-        let readers: Vec<&Op> =
-            self.graph.ops[at + 1..].iter().filter(|op| reads(op, out)).collect();
-        let only_products = readers.iter().all(|op| matches!(op, Op::Linear { .. }));
-        if heads > 1 || !only_products || readers.is_empty() {
+        let kinds = self.kinds_read(at, out)?;
+        if heads > 1 || kinds.is_empty() {
             let out = self.define(out);
             self.steps.push(Step::Norm { x, weight, heads, epsilon, out });
             return Ok(());
         }
-        let mut kinds = Vec::new();
-        for op in readers {
-            if let Op::Linear { weight, .. } = op {
-                kinds.push(self.kind(weight)?);
-            }
-        }
         let records = self.make_records(out, &kinds);
         self.steps.push(Step::NormQuantise { x, weight, epsilon, out: records });
         Ok(())
+    }
+
+    /// The kinds of records that the operations after the one at `at` read of a value;
+    /// none where one of them reads the value itself.
+    fn kinds_read(&self, at: usize, value: ValueId) -> Result<Vec<RecordKind>, DeviceError> {
+        let mut kinds = Vec::new();
+        for op in self.graph.ops[at + 1..].iter().filter(|op| reads(op, value)) {
+            let Op::Linear { weight, .. } = op else { return Ok(Vec::new()) };
+            kinds.push(self.kind(weight)?);
+        }
+        Ok(kinds)
     }
 
     /// All products in a row that share their input, and what follows them.
@@ -277,6 +300,10 @@ impl Compiler<'_> {
         let same = |op: &&Op| matches!(op, Op::Linear { x: input, .. } if *input == x);
         let count = ops.iter().take_while(same).count();
         self.quantise(x, &ops[..count])?;
+        if let Some(Op::Gated { .. }) = ops.get(count) {
+            self.gated(at, x)?;
+            return Ok(count + 1);
+        }
         // A single product that is only added to something adds it itself.
         let mut used = count;
         let mut added = None;
@@ -291,10 +318,7 @@ impl Compiler<'_> {
         let mut parts = Vec::new();
         for op in &ops[..count] {
             let Op::Linear { weight, bias, out, .. } = op else { continue };
-            let kind = self.kind(weight)?;
-            let Some(&records) = self.records[x].iter().find(|r| r.kind == kind) else {
-                return Err(unsupported("a product whose input was never computed"));
-            };
+            let factors = self.factors(x, weight)?;
             let ending = match (added, bias) {
                 (Some(_), _) => Ending::Accumulate,
                 (None, Some(bias)) => Ending::Bias(self.weights.index(bias)?),
@@ -308,26 +332,51 @@ impl Compiler<'_> {
                 None if *out == self.graph.logits => Target::Logits,
                 None => Target::Rows(self.define(*out)),
             };
-            let matrix = self.weights.index(weight)?;
-            parts.push(Part { matrix, rows: weight.rows, records, target, ending });
+            parts.push(Part { factors, rows: weight.rows, target, ending });
         }
-        let mut gate = None;
-        if let Some(Op::Gated { activation, gate: g, up, out }) = ops.get(count)
-            && self.reads_of(*g) == 1
-            && let (Some(gate_rows), Some(up_rows)) = (self.rows[*g], self.rows[*up])
-            && parts.len() == 2
-        {
-            let function = match activation {
+        self.steps.push(Step::Product { parts });
+        Ok(used)
+    }
+
+    /// Two products, of `x` and from the operation at `at` on, and their gate.
+    fn gated(&mut self, at: usize, x: ValueId) -> Result<(), DeviceError> {
+        let [
+            Op::Linear { weight: first, bias: None, out: a, .. },
+            Op::Linear { weight: second, bias: None, out: b, .. },
+            Op::Gated { activation, gate, up, out },
+            ..,
+        ] = &self.graph.ops[at..]
+        else {
+            return Err(unsupported("a gate that does not follow two products without bias"));
+        };
+        let (gate_weight, up_weight) = if gate == a { (first, second) } else { (second, first) };
+        let theirs = [gate, up] == [a, b] || [gate, up] == [b, a];
+        if !theirs || self.reads_of(*gate) != 1 || self.reads_of(*up) != 1 {
+            return Err(unsupported("a gate of other values than the two products before it"));
+        }
+        let kinds = self.kinds_read(at + 2, *out)?;
+        if kinds.is_empty() {
+            return Err(unsupported("a gate whose result is read by more than products"));
+        }
+        let step = Gated {
+            function: match activation {
                 Activation::Silu => Gate::Silu,
                 Activation::GeluTanh => Gate::GeluTanh,
-            };
-            // In place: the result takes the gate's buffer.
-            self.rows[*out] = Some(gate_rows);
-            gate = Some((function, gate_rows, up_rows));
-            used += 1;
-        }
-        self.steps.push(Step::Product { parts, gate });
-        Ok(used)
+            },
+            gate: self.factors(x, gate_weight)?,
+            up: self.factors(x, up_weight)?,
+            rows: self.buffer_of(self.graph.values[*out].columns),
+            out: self.make_records(*out, &kinds),
+        };
+        self.steps.push(Step::Gated(step));
+        Ok(())
+    }
+
+    fn factors(&self, x: ValueId, weight: &Weight) -> Result<Factors, DeviceError> {
+        let (matrix, kind) = (self.weights.index(weight)?, self.kind(weight)?);
+        let records = self.records[x].iter().find(|records| records.kind == kind);
+        let unknown = || unsupported("a product whose input was never computed");
+        Ok(Factors { matrix, records: *records.ok_or_else(unknown)? })
     }
 
     /// Makes the records of `x` that these products read, if they are not there.
@@ -459,9 +508,15 @@ impl Step {
                 f(x.buffer);
                 out.iter().for_each(|r| f(r.buffer));
             }
-            Self::Product { parts, .. } => {
+            Self::Gated(gated) => {
+                f(gated.gate.records.buffer);
+                f(gated.up.records.buffer);
+                f(gated.rows.buffer);
+                gated.out.iter().for_each(|r| f(r.buffer));
+            }
+            Self::Product { parts } => {
                 for part in parts {
-                    f(part.records.buffer);
+                    f(part.factors.records.buffer);
                     if let Target::Rows(rows) = part.target {
                         f(rows.buffer);
                     }

@@ -8,18 +8,20 @@
 //! their speed changes results.
 
 use std::ops::Range;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Mutex, PoisonError};
 
 use aio_kernels::attention::{self, Attend};
-use aio_kernels::elementwise::{self, Gate};
-use aio_kernels::matrix::{self, Epilogue, Tiles};
+use aio_kernels::elementwise;
+use aio_kernels::matrix::{self, Epilogue, Tile, Tiles};
 use aio_kernels::pack::{GROUP, Layout};
-use aio_kernels::pool::{Pieces, Team};
+use aio_kernels::pool::Team;
 use aio_kernels::shared::{Shared, SharedRows};
 use aio_kernels::{Isa, activation, block};
 
+use super::gated;
 use super::kv::KvShape;
-use super::plan::{Ending, Part, Plan, Records, Rows, Step, Target};
+use super::plan::{Ending, Factors, Part, Plan, Records, Rows, Step, Target};
 use super::weights::Weights;
 use crate::device::Row;
 use crate::device::spans::Span;
@@ -29,6 +31,7 @@ use crate::graph::RopeStyle;
 pub(super) struct ThreadScratch {
     pub row: Vec<f32>,
     pub attention: attention::Scratch,
+    pub gated: gated::Scratch,
 }
 
 /// A span's cache, for the length of a pass.
@@ -50,6 +53,8 @@ pub(super) struct Pass<'a> {
     pub spans: &'a [SpanCache<'a>],
     pub arena: Shared<'a, u8>,
     pub logits: SharedRows<'a>,
+    /// Groups that are done, of each block of a [`Step::Gated`]'s columns.
+    pub done: &'a [AtomicUsize],
     pub scratch: &'a [Mutex<ThreadScratch>],
 }
 
@@ -86,7 +91,7 @@ impl Pass<'_> {
                 let to = &mut scratch.row[..weight.len()];
                 for row in rows_to_quantise(rows, team) {
                     // SAFETY: the step before wrote these rows, and none does now.
-                    let from = unsafe { x.read(row, weight.len()) };
+                    let from = unsafe { x.read(row, 0, weight.len()) };
                     elementwise::rms_norm(self.isa, from, weight, *epsilon, to);
                     self.quantise(row, to, rows, out, team);
                 }
@@ -95,10 +100,11 @@ impl Pass<'_> {
                 let (x, columns) = (self.rows_of(*x), x.columns);
                 for row in rows_to_quantise(rows, team) {
                     // SAFETY: the step before wrote these rows, and none does now.
-                    self.quantise(row, unsafe { x.read(row, columns) }, rows, out, team);
+                    self.quantise(row, unsafe { x.read(row, 0, columns) }, rows, out, team);
                 }
             }
-            Step::Product { parts, gate } => self.products(parts, *gate, rows, team),
+            Step::Product { parts } => self.products(parts, rows, team),
+            Step::Gated(gated) => self.gated(gated, rows, team, &mut scratch.gated),
             Step::RotateStore { .. } => self.rotate_and_store(step, team),
             Step::Attention { .. } => self.attend(step, team, &mut scratch.attention),
             Step::Add { x, y } => {
@@ -106,7 +112,7 @@ impl Pass<'_> {
                 for row in team.share(rows) {
                     // SAFETY: a row belongs to one thread's share.
                     elementwise::add(unsafe { to.write(row, 0, columns) }, unsafe {
-                        from.read(row, columns)
+                        from.read(row, 0, columns)
                     });
                 }
             }
@@ -115,13 +121,13 @@ impl Pass<'_> {
     }
 
     /// A buffer of rows.
-    fn rows_of(&self, rows: Rows) -> SharedRows<'_> {
+    pub(super) fn rows_of(&self, rows: Rows) -> SharedRows<'_> {
         let buffer = self.plan.buffers[rows.buffer];
         let bytes = self.arena.part(buffer.start, buffer.bytes);
-        SharedRows { floats: bytes.cast(), stride: rows.columns.next_multiple_of(GROUP) }
+        SharedRows::new(bytes.cast(), rows.columns.next_multiple_of(GROUP))
     }
 
-    fn records_of(&self, records: Records) -> Shared<'_, u8> {
+    pub(super) fn records_of(&self, records: Records) -> Shared<'_, u8> {
         let buffer = self.plan.buffers[records.buffer];
         self.arena.part(buffer.start, buffer.bytes)
     }
@@ -173,7 +179,7 @@ impl Pass<'_> {
         let (from, to) = (self.rows_of(x), self.rows_of(out));
         for row in share {
             // SAFETY: a row belongs to one thread's share.
-            let (from, to) = unsafe { (from.read(row, x.columns), to.write(row, 0, x.columns)) };
+            let (from, to) = unsafe { (from.read(row, 0, x.columns), to.write(row, 0, x.columns)) };
             for (from, to) in from.chunks_exact(columns).zip(to.chunks_exact_mut(columns)) {
                 elementwise::rms_norm(self.isa, from, weight, epsilon, to);
             }
@@ -194,57 +200,45 @@ impl Pass<'_> {
         }
     }
 
-    fn products(
-        &self,
-        parts: &[Part],
-        gate: Option<(Gate, Rows, Rows)>,
-        rows: usize,
-        team: &Team<'_>,
-    ) {
+    fn products(&self, parts: &[Part], rows: usize, team: &Team<'_>) {
         let tiles = Tiles::new(rows, self.isa.tile());
-        let Some((function, gate, up)) = gate else {
-            for part in parts {
-                for groups in self.pieces(part, team) {
-                    self.product(part, groups, tiles);
+        for part in parts {
+            let (out, store) = match part.target {
+                Target::Rows(rows) => (self.rows_of(rows), Epilogue::Store),
+                Target::Logits => (self.logits, Epilogue::Stream),
+            };
+            let ending = match part.ending {
+                Ending::Store => store,
+                Ending::Bias(bias) => Epilogue::Bias(self.weights.vector(bias)),
+                Ending::Accumulate => Epilogue::Accumulate,
+            };
+            let at_a_time = self.weights.matrix(part.factors.matrix).groups_at_a_time();
+            for groups in team.pieces(part.rows.div_ceil(GROUP), at_a_time) {
+                for tile in tiles.iter() {
+                    // SAFETY: the groups are of this thread's piece.
+                    unsafe { self.product(part.factors, groups.clone(), tile, out, ending) };
                 }
-            }
-            return;
-        };
-        // Gate and up have the same shape, so that one deal is good for both.
-        let (gate, up) = (self.rows_of(gate), self.rows_of(up));
-        for groups in self.pieces(&parts[0], team) {
-            parts.iter().for_each(|part| self.product(part, groups.clone(), tiles));
-            for row in 0..rows {
-                let (column, columns) = (groups.start * GROUP, groups.len() * GROUP);
-                // SAFETY: these columns belong to the groups of this thread's piece.
-                let (gate, up) =
-                    unsafe { (gate.write(row, column, columns), up.write(row, column, columns)) };
-                elementwise::gated(self.isa, function, gate, up);
             }
         }
     }
 
-    /// The groups of outputs that this thread is to compute, some at a time.
-    fn pieces<'a>(&self, part: &Part, team: &'a Team<'_>) -> Pieces<'a> {
-        let at_a_time = self.weights.matrix(part.matrix).groups_at_a_time();
-        team.pieces(part.rows.div_ceil(GROUP), at_a_time)
-    }
-
-    fn product(&self, part: &Part, groups: Range<usize>, tiles: Tiles) {
-        let out = match part.target {
-            Target::Rows(rows) => self.rows_of(rows),
-            Target::Logits => self.logits,
-        };
-        let epilogue = match part.ending {
-            Ending::Store => Epilogue::Store,
-            Ending::Bias(bias) => Epilogue::Bias(self.weights.vector(bias)),
-            Ending::Accumulate => Epilogue::Accumulate,
-        };
-        let matrix = self.weights.matrix(part.matrix);
-        debug_assert_eq!(Layout::of(matrix.format).records, part.records.kind);
-        let records = self.records_of(part.records);
-        // SAFETY: the step before wrote the records; the groups are of this thread's piece.
-        unsafe { matrix::product(self.isa, matrix, groups, records, tiles, out, epilogue) };
+    /// A tile's product with some groups of outputs.
+    ///
+    /// # Safety
+    /// Nobody else uses the tile's rows and the groups' columns of `out`.
+    pub(super) unsafe fn product(
+        &self,
+        factors: Factors,
+        groups: Range<usize>,
+        tile: Tile,
+        out: SharedRows<'_>,
+        ending: Epilogue<'_>,
+    ) {
+        let matrix = self.weights.matrix(factors.matrix);
+        debug_assert_eq!(Layout::of(matrix.format).records, factors.records.kind);
+        let records = self.records_of(factors.records);
+        // SAFETY: the step before wrote the records; for `out`, the caller's promise.
+        unsafe { matrix::product(self.isa, matrix, groups, records, tile, out, ending) };
     }
 
     fn rotate_and_store(&self, step: &Step, team: &Team<'_>) {
@@ -262,8 +256,8 @@ impl Pass<'_> {
                 // SAFETY: a row belongs to one thread's share.
                 let (cos, sin, x) = unsafe {
                     (
-                        cos.read(row, pairs),
-                        sin.read(row, pairs),
+                        cos.read(row, 0, pairs),
+                        sin.read(row, 0, pairs),
                         x.write(row, 0, rotation.x.columns),
                     )
                 };
@@ -279,7 +273,7 @@ impl Pass<'_> {
                 let position = span.position + row - span.first;
                 let block = cache.blocks[position / attention::BLOCK];
                 // SAFETY: the step before wrote the rows, and this thread just now.
-                let (k, v) = unsafe { (k.read(row, columns), v.read(row, columns)) };
+                let (k, v) = unsafe { (k.read(row, 0, columns), v.read(row, 0, columns)) };
                 for (head, (k, v)) in k.chunks_exact(width).zip(v.chunks_exact(width)).enumerate() {
                     let offset = self.shape.offset(store.layer, head);
                     let part = block.part(offset, attention::block_length(width));
@@ -340,7 +334,7 @@ impl Pass<'_> {
             // SAFETY: a row belongs to one thread's share, and the results have a
             // buffer of their own.
             let (from, to) =
-                unsafe { (from.read(self.selected[i], x.columns), to.write(i, 0, x.columns)) };
+                unsafe { (from.read(self.selected[i], 0, x.columns), to.write(i, 0, x.columns)) };
             to.copy_from_slice(from);
         }
     }
