@@ -3,7 +3,7 @@
 
 use bytemuck::Pod;
 
-use super::ahead::{Ahead, ask_header, ask_line};
+use super::ahead::{Ahead, NextPage, ask_header, ask_line};
 use super::lines::{Bytes, Nibbles, SixBits, five_bits, five_bits_less_16};
 use super::quants::Quants;
 use super::sums::*;
@@ -70,8 +70,10 @@ macro_rules! k_format {
                 let x = rows::<Q8K, N>(records, 0);
                 let mut part = [simd.f_splat(0.0); N];
                 let d = simd.f_from_f16(&self.d);
+                let page = NextPage::of(self);
                 for j in 0..8 {
                     ask_header(self, j);
+                    page.ask(j, 8);
                     let (lines, quants) = (&self.quants[j], Quants::of(simd, x, j));
                     let scale = simd.f_mul(simd.f_from_u8(&self.scales[j]), d);
                     each_sum!(
@@ -113,8 +115,10 @@ impl Format for PackedQ6K {
         let x = rows::<Q8K, N>(records, 0);
         let mut part = [simd.f_splat(0.0); N];
         let d = simd.f_load(&self.d);
+        let page = NextPage::of(self);
         for j in 0..16 {
             ask_header(self, j);
+            page.ask(j, 16);
             let (lines, quants) = (&self.quants[j], Quants::of(simd, x, j));
             let scale = simd.f_mul(simd.f_from_i8(&self.scales[j]), d);
             let start =
@@ -145,6 +149,7 @@ macro_rules! offset_format {
                 records: &[Q8],
                 sums: &mut [S::F; N],
             ) {
+                NextPage::ask_once(self);
                 for j in 0..2 {
                     ask_header(self, j);
                     let (lines, x) = (&self.quants[j], rows::<Q8, N>(records, j));
@@ -200,6 +205,7 @@ impl Format for PackedQ4_1 {
 
     #[inline(always)]
     fn accumulate<S: Simd, const N: usize>(&self, simd: S, records: &[Q8], sums: &mut [S::F; N]) {
+        NextPage::ask_once(self);
         for j in 0..2 {
             ask_header(self, j);
             let (lines, x) = (&self.quants[j], rows::<Q8, N>(records, j));
@@ -241,6 +247,7 @@ macro_rules! float_format {
                 sums: &mut [S::F; N],
             ) {
                 let x = rows::<Floats, N>(records, 0);
+                NextPage::ask_once(self);
                 // Rows whose sums are in registers at once; the weights stay in the cache.
                 let rows = const { if S::PAIRS_FIRST { 5 } else { N } };
                 each_row!(N, PART, {
