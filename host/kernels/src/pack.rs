@@ -3,7 +3,8 @@
 //! Sixteen output components (a *group*) are interleaved: a 64-byte line holds four
 //! consecutive columns of each, one component a lane. Lines follow one another as
 //! the kernel walks the columns, so that a group is one stream of memory. Scales
-//! stay as compact as in the file: Q4_K takes 4.625 bits a weight, Q6_K 6.625.
+//! stay as compact as in the file: Q4_K takes 4.5 bits a weight, as there, and Q6_K
+//! 6.625 (6.5625 there), so that its blocks are whole lines.
 //!
 //! A matrix whose components are no multiple of sixteen is padded with zeros; its
 //! columns are padded to whole packed blocks.
@@ -23,9 +24,10 @@ type Line = [u8; 64];
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C, align(64))]
 pub struct PackedQ4K {
-    pub(crate) scales: [[u8; GROUP]; 8],
-    /// Mins of four sub-blocks a lane, to be multiplied as if they were weights.
-    pub(crate) mins: [Line; 2],
+    /// Scales and mins, six bits each, as in the file: four lines in three, as the quants
+    /// of [`PackedQ6K`]. Two lines of scales, of four sub-blocks each, one after the other;
+    /// two of mins, of four sub-blocks a lane, to be multiplied as if they were weights.
+    pub(crate) scales_and_mins: [Line; 3],
     pub(crate) d: [u16; GROUP],
     pub(crate) dmin: [u16; GROUP],
     pub(crate) quants: [[Line; 4]; 8],
@@ -37,8 +39,7 @@ pub struct PackedQ4K {
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C, align(64))]
 pub struct PackedQ5K {
-    pub(crate) scales: [[u8; GROUP]; 8],
-    pub(crate) mins: [Line; 2],
+    pub(crate) scales_and_mins: [Line; 3],
     pub(crate) d: [u16; GROUP],
     pub(crate) dmin: [u16; GROUP],
     pub(crate) quants: [[Line; 5]; 8],
@@ -195,7 +196,7 @@ fn pack_block(format: BlockFormat, block: &[u8], r: usize, part: usize, to: &mut
             let to = bytemuck::from_bytes_mut::<PackedQ4K>(to);
             to.d[r] = block::half_at(block, 0);
             to.dmin[r] = block::half_at(block, 2);
-            put_scales(block, r, &mut to.scales, &mut to.mins);
+            put_scales(block, r, &mut to.scales_and_mins);
             let words = block::words_q4k(block);
             for (words, lines) in words.as_chunks::<8>().0.iter().zip(&mut to.quants) {
                 put_nibbles(words, r, lines);
@@ -205,7 +206,7 @@ fn pack_block(format: BlockFormat, block: &[u8], r: usize, part: usize, to: &mut
             let to = bytemuck::from_bytes_mut::<PackedQ5K>(to);
             to.d[r] = block::half_at(block, 0);
             to.dmin[r] = block::half_at(block, 2);
-            put_scales(block, r, &mut to.scales, &mut to.mins);
+            put_scales(block, r, &mut to.scales_and_mins);
             let words = block::words_q5k(block);
             for (words, lines) in words.as_chunks::<8>().0.iter().zip(&mut to.quants) {
                 put_five_bits(words, r, lines);
@@ -253,10 +254,17 @@ fn put_six_bits(words: &[u32; 4], r: usize, lines: &mut [Line; 3]) {
     }
 }
 
-fn put_scales(block: &[u8], r: usize, to: &mut [[u8; GROUP]; 8], mins_to: &mut [Line; 2]) {
+/// Lines of other rows are there already, so that bits are only added.
+fn put_scales(block: &[u8], r: usize, to: &mut [Line; 3]) {
     let (scales, mins) = block::scales_and_mins(block);
     for j in 0..8 {
-        to[j][r] = scales[j];
-        mins_to[j / 4][4 * r + j % 4] = mins[j];
+        to[j / 4][GROUP * (j % 4) + r] |= scales[j];
+    }
+    for j in 0..4 {
+        let at = 4 * r + j;
+        to[2][at] |= mins[j];
+        for (i, line) in to.iter_mut().enumerate() {
+            line[at] |= mins[j + 4] >> (4 - 2 * i) << 6;
+        }
     }
 }

@@ -57,7 +57,7 @@ macro_rules! k_format {
         impl Format for $packed {
             type Record = Q8K;
             const RECORDS: usize = 1;
-            const HEADER: usize = 5;
+            const HEADER: usize = 4;
             const IN_REGISTERS: usize = 10;
 
             #[inline(always)]
@@ -75,7 +75,8 @@ macro_rules! k_format {
                     ask_header(self, j);
                     page.ask(j, 8);
                     let (lines, quants) = (&self.quants[j], Quants::of(simd, x, j));
-                    let scale = simd.f_mul(simd.f_from_u8(&self.scales[j]), d);
+                    let scales = &self.scales_and_mins.as_flattened().as_chunks().0[j];
+                    let scale = simd.f_mul(simd.f_from_u6(scales), d);
                     each_sum!(
                         S,
                         simd,
@@ -92,7 +93,7 @@ macro_rules! k_format {
                     in_memory::<S, _, N>(&mut part);
                 }
                 let dmin = simd.f_from_f16(&self.dmin);
-                let m = [simd.b_load(&self.mins[0]), simd.b_load(&self.mins[1])];
+                let m: [_; 2] = some(simd, &SixBits(&self.scales_and_mins), 2);
                 each_row!(N, T, {
                     let sum = simd.f_fnma(mins(simd, &m, &x[T]), dmin, part[T]);
                     sums[T] = simd.f_fma(sum, simd.f_splat(x[T].scale), sums[T]);

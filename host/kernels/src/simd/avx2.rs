@@ -158,12 +158,11 @@ impl Simd for Avx2 {
         proven!((_mm256_cvtepi32_ps(a.0), _mm256_cvtepi32_ps(a.1)))
     }
     #[inline(always)]
-    fn f_from_u8(self, x: &[u8; LANES]) -> Self::F {
-        let (low, high) = x.split_at(8);
+    fn f_from_u6(self, x: &[u8; LANES]) -> Self::F {
         proven!({
-            let low = _mm256_cvtepu8_epi32(_mm_loadl_epi64(low.as_ptr().cast()));
-            let high = _mm256_cvtepu8_epi32(_mm_loadl_epi64(high.as_ptr().cast()));
-            (_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(high))
+            let low = _mm_and_si128(_mm_loadu_si128(x.as_ptr().cast()), _mm_set1_epi8(63));
+            let high = _mm256_cvtepu8_epi32(_mm_unpackhi_epi64(low, low));
+            (_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(low)), _mm256_cvtepi32_ps(high))
         })
     }
     #[inline(always)]

@@ -121,8 +121,11 @@ impl Simd for Avx512 {
         proven!(_mm512_cvtepi32_ps(a))
     }
     #[inline(always)]
-    fn f_from_u8(self, x: &[u8; LANES]) -> __m512 {
-        proven!(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(x.as_ptr().cast()))))
+    fn f_from_u6(self, x: &[u8; LANES]) -> __m512 {
+        proven!({
+            let bits = _mm_and_si128(_mm_loadu_si128(x.as_ptr().cast()), _mm_set1_epi8(63));
+            _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bits))
+        })
     }
     #[inline(always)]
     fn f_from_i8(self, x: &[i8; LANES]) -> __m512 {

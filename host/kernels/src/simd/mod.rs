@@ -89,8 +89,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn f_abs(self, a: Self::F) -> Self::F;
     /// Integers as floats, rounded to even.
     fn f_from_i(self, a: Self::I) -> Self::F;
-    /// Unsigned bytes as floats.
-    fn f_from_u8(self, x: &[u8; LANES]) -> Self::F;
+    /// The low six bits of bytes as floats.
+    fn f_from_u6(self, x: &[u8; LANES]) -> Self::F;
     /// Signed bytes as floats.
     fn f_from_i8(self, x: &[i8; LANES]) -> Self::F;
     /// Half-precision bits as floats, exactly.

@@ -110,8 +110,8 @@ impl Simd for Portable {
         map(a, |a| a as f32)
     }
     #[inline(always)]
-    fn f_from_u8(self, x: &[u8; LANES]) -> Self::F {
-        map(*x, f32::from)
+    fn f_from_u6(self, x: &[u8; LANES]) -> Self::F {
+        map(*x, |x| f32::from(x & 63))
     }
     #[inline(always)]
     fn f_from_i8(self, x: &[i8; LANES]) -> Self::F {

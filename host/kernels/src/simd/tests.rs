@@ -53,7 +53,7 @@ impl Kernel for Everything {
         simd.f_to_f16(a, &mut half);
         floats(simd.f_from_f16(&half));
         let low: [u8; LANES] = std::array::from_fn(|i| self.bytes[i]);
-        floats(simd.f_from_u8(&low));
+        floats(simd.f_from_u6(&low));
         floats(simd.f_from_i8(&low.map(|x| x as i8)));
         let w = simd.b_load(&self.bytes);
         let seven = simd.b_and(w, simd.b_splat(0x7f));
