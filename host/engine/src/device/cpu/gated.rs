@@ -178,7 +178,7 @@ mod tests {
     fn ranges_are_cut_at_multiples() {
         let parts = |range, size| cut(range, size).collect::<Vec<_>>();
         assert_eq!(parts(5..17, 4), [5..8, 8..12, 12..16, 16..17]);
-        assert_eq!(parts(0..16, 16), [0..16]);
+        assert_eq!(parts(0..32, 16), [0..16, 16..32]);
         assert!(parts(3..3, 4).is_empty());
     }
 
