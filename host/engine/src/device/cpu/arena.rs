@@ -1,7 +1,8 @@
 //! Placing buffers: every value of a pass gets a piece of one arena for the steps
 //! between its first and its last use, so that one piece of memory serves the pass.
 
-use super::plan::{Angles, Step};
+use super::plan::Angles;
+use super::step::Step;
 
 /// Bytes that every buffer begins at a multiple of.
 const ALIGNMENT: usize = 64;

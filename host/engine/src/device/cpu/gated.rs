@@ -20,8 +20,8 @@ use aio_kernels::pool::Team;
 use aio_kernels::shared::{Shared, SharedRows};
 use aio_kernels::{Isa, activation, elementwise};
 
-use super::plan::{Gated, Records};
 use super::run::Pass;
+use super::step::{Gated, Records};
 
 /// Columns of a block: what the largest kind of record holds, and a whole number of any
 /// other kind's.

@@ -2,7 +2,8 @@
 
 use aio_kernels::RecordKind;
 
-use super::plan::{Ending, Part, Plan, Records, Step, Target};
+use super::plan::Plan;
+use super::step::{Ending, Part, Records, Step, Target};
 use super::weights::Weights;
 use crate::device::listing::{ArenaPlace, ListedStep, Listing, shape};
 

@@ -12,6 +12,7 @@ mod kv;
 mod listing;
 mod plan;
 mod run;
+mod step;
 mod weights;
 
 use std::collections::BTreeMap;

@@ -21,7 +21,8 @@ use aio_kernels::{Isa, activation, block};
 
 use super::gated;
 use super::kv::KvShape;
-use super::plan::{Ending, Factors, Part, Plan, Records, Rows, Step, Target};
+use super::plan::Plan;
+use super::step::{Ending, Factors, Part, Records, Rows, Step, Target};
 use super::weights::Weights;
 use crate::device::Row;
 use crate::device::spans::Span;
