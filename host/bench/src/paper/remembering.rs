@@ -268,22 +268,19 @@ impl ResidentModel for Remembering {
                 }
                 Ok(())
             });
-            match taken {
-                Ok(()) => {}
-                Err(error) => {
-                    // Sequences before this one have gone on; they go back as well.
-                    let Some(sequence) = self.sequences.get_mut(&of_one[0].kv) else {
-                        return Err(error);
-                    };
-                    sequence.truncate(before);
-                    for row in rows.iter().take_while(|row| row.kv != of_one[0].kv) {
-                        let length = row.position as usize;
-                        if let Some(sequence) = self.sequences.get_mut(&row.kv) {
-                            sequence.truncate(sequence.tokens.len().min(length));
-                        }
-                    }
+            if let Err(error) = taken {
+                // Sequences before this one have gone on; they go back as well.
+                let Some(sequence) = self.sequences.get_mut(&of_one[0].kv) else {
                     return Err(error);
+                };
+                sequence.truncate(before);
+                for row in rows.iter().take_while(|row| row.kv != of_one[0].kv) {
+                    let length = row.position as usize;
+                    if let Some(sequence) = self.sequences.get_mut(&row.kv) {
+                        sequence.truncate(sequence.tokens.len().min(length));
+                    }
                 }
+                return Err(error);
             }
         }
         Ok(start.elapsed().as_secs_f64())

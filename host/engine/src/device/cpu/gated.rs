@@ -118,12 +118,10 @@ impl Pass<'_> {
                     // SAFETY: nobody else knows of this memory.
                     unsafe { self.product(factors, groups.clone(), tile, to, Epilogue::Store) };
                 }
-                for (i, (gate, up)) in gate.chunks(columns).zip(up.chunks(columns)).enumerate() {
-                    if i == tile.rows {
-                        break;
-                    }
+                let products = gate.chunks(columns).zip(up.chunks(columns));
+                for (row, (gate, up)) in (tile.first..tile.first + tile.rows).zip(products) {
                     // SAFETY: the caller's promise.
-                    let to = unsafe { out.write(tile.first + i, column, columns) };
+                    let to = unsafe { out.write(row, column, columns) };
                     elementwise::gated(self.isa, step.function, gate, up, to);
                 }
             }
@@ -137,10 +135,11 @@ impl Pass<'_> {
     unsafe fn round(&self, step: &Gated, block: usize, rows: usize, values: SharedRows<'_>) {
         let (tiles, column) = (Tiles::new(rows, self.isa.tile()), block * BLOCK);
         let columns = BLOCK.min(step.rows.columns - column);
-        for &Records { kind, columns: all, buffer } in &step.out {
+        for &made in &step.out {
+            let Records { kind, columns: all, .. } = made;
             let (of_row, of_block) = (kind.records(all), BLOCK / kind.columns());
             let records = block * of_block..of_row.min((block + 1) * of_block);
-            let to = self.records_of(Records { kind, columns: all, buffer });
+            let to = self.records_of(made);
             for row in 0..rows {
                 let mut place = tiles.place(row, of_row);
                 place.first += records.start * place.step;
